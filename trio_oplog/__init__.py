@@ -1,0 +1,33 @@
+"""The operation log for JSON-RPC gateways written with Trio.
+
+A frame becomes a stored operation in this order, one module a step::
+
+    1  _envelope.py      one frame -> the JSON-RPC messages in it
+    2  _dialects/        which messages begin and end a tool call
+    3  _limits.py        size limits: digests, UTF-8-safe cuts
+    4  _operation.py     the product: Operation and its parts
+    5  _interceptor.py   pairs beginnings with ends, hands each Operation to a Submitter
+    6  _wire.py          Operation <-> JSON bytes
+    7  _client.py        the queue: nursery, bounded memory channel, ledger
+    8  _delivery.py      one batch -> HTTP POST, and what the answer means
+    9  _listing.py       operations/list, answered inside the gateway
+"""
+
+from __future__ import annotations
+
+from trio_oplog._errors import ConfigError, OplogError, WireError
+from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentsMeta",
+    "Config",
+    "ConfigError",
+    "Operation",
+    "OplogError",
+    "Outcome",
+    "ResultMeta",
+    "Submitter",
+    "WireError",
+]

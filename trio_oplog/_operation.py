@@ -1,0 +1,190 @@
+"""Step 4: the product: one Operation is one tool call, from its beginning to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from attrs import Attribute, field, frozen
+
+from trio_oplog._errors import ConfigError
+
+
+class Outcome(StrEnum):
+    """How a call ended, where it did not end in plain success."""
+
+    RPC_ERROR = "rpc_error"
+    """The answer was a JSON-RPC error."""
+    TOOL_ERROR = "tool_error"
+    """The tool ran and said that it failed."""
+    FAILED = "failed"
+    """An item ended with the status ``failed``, or with one that this version does not know."""
+    DECLINED = "declined"
+    """Somebody refused to let the item run."""
+    INTERRUPTED = "interrupted"
+    """The turn ended before the item did."""
+    CANCELLED = "cancelled"
+    """The client took the call back."""
+    UNANSWERED = "unanswered"
+    """The connection ended before the call did."""
+    EVICTED = "evicted"
+    """More calls were open than ``Config.max_pending``; this was the oldest."""
+    INPUT_REQUIRED = "input_required"
+    """The server asked for more input; the client calls again with it.  No error."""
+
+
+@frozen(kw_only=True)
+class ArgumentsMeta:
+    """What is kept of arguments that are over the limit.
+
+    Attributes:
+        size_bytes: The length of their exact JSON text, in bytes of UTF-8.
+        sha256: The SHA-256 of that text, 64 hex digits.
+        truncated: Always true.
+    """
+
+    size_bytes: int
+    sha256: str
+    truncated: bool = True
+
+
+@frozen(kw_only=True)
+class ResultMeta:
+    """What is known of a result besides its text.  ``None`` means "does not apply" and is left out on the wire.
+
+    Attributes:
+        truncated: True when ``result_summary`` was cut.
+        total_bytes: The size of the whole text, in bytes of UTF-8; with ``truncated``.
+        sha256: The SHA-256 of the whole text, 64 hex digits; with ``truncated``.
+        outcome: How the call ended, where it is not plain success.
+        error_code: The code of a JSON-RPC error.
+        exit_code: The exit code of a command.
+        content_types: The type of each content block in order, where not all of them are text.
+        reported_duration_ms: How long the server says an item took, in milliseconds.
+        duplicate_id: True when another open call had the same id, so that their ends may have been swapped.
+    """
+
+    truncated: bool | None = None
+    total_bytes: int | None = None
+    sha256: str | None = None
+    outcome: Outcome | None = None
+    error_code: int | None = None
+    exit_code: int | None = None
+    content_types: tuple[str, ...] | None = None
+    reported_duration_ms: int | None = None
+    duplicate_id: bool | None = None
+
+
+@frozen(kw_only=True)
+class Operation:
+    """One tool call, from its beginning to its end.
+
+    The repr leaves out everything that a peer wrote: payloads never reach a log by accident.
+
+    Attributes:
+        id: UUID text; the idempotency key of every delivery.
+        workspace_id: From ``Config.workspace_id``.
+        source: From ``Config.source``; ``"llm"`` for what the model called.
+        env_id: Where it ran; never empty.
+        tool: What was called; ``"unknown"`` where the call named nothing.
+        is_error: Whether the call failed.
+        started_at: When the gateway saw the beginning; aware, UTC.
+        completed_at: When the gateway saw the end; aware, UTC.
+        duration_ms: Between the two on a monotonic clock: whole milliseconds, 0 to 2**31 - 1.
+        user_id: Who called, where it is known.
+        thread_id: The conversation it belongs to, where it has one.
+        request_id: The JSON-RPC id as text, or the id of the item.
+        arguments: The exact JSON text from the wire in UTF-8; ``None`` when missing, ``null`` or over the limit.
+        arguments_meta: Size and digest of arguments that are over the limit.
+        result_summary: The text of the result, at most ``Config.result_max_bytes`` of UTF-8.
+        result_meta: What else is known of the result; ``None`` for plain success.
+    """
+
+    id: str
+    workspace_id: str = field(repr=False)
+    source: str = field(repr=False)
+    env_id: str = field(repr=False)
+    tool: str = field(repr=False)
+    is_error: bool
+    started_at: datetime
+    completed_at: datetime
+    duration_ms: int
+    user_id: str | None = field(default=None, repr=False)
+    thread_id: str | None = field(default=None, repr=False)
+    request_id: str | None = field(default=None, repr=False)
+    arguments: bytes | None = field(default=None, repr=False)
+    arguments_meta: ArgumentsMeta | None = field(default=None, repr=False)
+    result_summary: str | None = field(default=None, repr=False)
+    result_meta: ResultMeta | None = field(default=None, repr=False)
+
+
+class Submitter(Protocol):
+    """Whoever takes finished operations: a ``Client``, a test, a tee."""
+
+    def submit(self, operation: Operation, /) -> None:
+        """Take one operation.  Must not block and must not raise."""
+
+
+ARGS_MAX_BYTES = 65_536
+RESULT_MAX_BYTES = 4_096
+
+
+def _non_empty_text(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(attribute.name, "must be a non-empty string")
+
+
+def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        _non_empty_text(instance, attribute, value)
+
+
+def _at_least(minimum: int) -> Callable[[Any, Attribute[Any], object], None]:
+    def check(_: Any, attribute: Attribute[Any], value: object) -> None:
+        if type(value) is not int or value < minimum:
+            raise ConfigError(attribute.name, f"must be a whole number of at least {minimum}")
+
+    return check
+
+
+def _zero_means(default: int) -> Callable[[int], int]:
+    def convert(value: int) -> int:
+        # The type is asked for because False and 0.0 equal 0 and are mistakes.
+        return default if type(value) is int and value == 0 else value
+
+    return convert
+
+
+def _yes_or_no(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(attribute.name, "must be True or False")
+
+
+@frozen(kw_only=True)
+class Config:
+    """What an Interceptor writes into every operation, and its limits.
+
+    Attributes:
+        source: What kind of client is connected, such as ``"sdk"``; not empty.
+        workspace_id: Whose operations these are; not empty.
+        args_max_bytes: Longest arguments kept verbatim, in bytes; 0 means 65 536.
+        result_max_bytes: Longest ``result_summary``, in bytes of UTF-8; 0 means 4 096.
+        user_id: The authenticated user.  ``None`` lets the client claim one in ``params._meta.agentserver_user_id``.
+        default_env_id: The ``env_id`` of a call that names neither an environment nor a server; not empty.
+        max_pending: How many calls may be open at once before the oldest is evicted; at least 1.
+        record_items: Whether to record what the model calls (Codex items) besides what the client calls.
+
+    Raises:
+        ConfigError: A value is wrong; the error names the field.
+    """
+
+    source: str = field(validator=_non_empty_text)
+    workspace_id: str = field(validator=_non_empty_text)
+    args_max_bytes: int = field(default=0, validator=_at_least(0), converter=_zero_means(ARGS_MAX_BYTES))
+    result_max_bytes: int = field(default=0, validator=_at_least(0), converter=_zero_means(RESULT_MAX_BYTES))
+    user_id: str | None = field(default=None, validator=_optional_text)
+    default_env_id: str = field(default="local", validator=_non_empty_text)
+    max_pending: int = field(default=1024, validator=_at_least(1))
+    record_items: bool = field(default=True, validator=_yes_or_no)
