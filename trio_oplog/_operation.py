@@ -149,12 +149,13 @@ def _at_least(minimum: int) -> Callable[[Any, Attribute[Any], object], None]:
     return check
 
 
-def _zero_means(default: int) -> Callable[[int], int]:
-    def convert(value: int) -> int:
-        # The type is asked for because False and 0.0 equal 0 and are mistakes.
-        return default if type(value) is int and value == 0 else value
+# A limit of 0 means its default.  The type is asked for because False and 0.0 equal 0 and are mistakes.
+def _args_max_bytes(value: int) -> int:
+    return ARGS_MAX_BYTES if type(value) is int and value == 0 else value
 
-    return convert
+
+def _result_max_bytes(value: int) -> int:
+    return RESULT_MAX_BYTES if type(value) is int and value == 0 else value
 
 
 def _yes_or_no(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -182,8 +183,8 @@ class Config:
 
     source: str = field(validator=_non_empty_text)
     workspace_id: str = field(validator=_non_empty_text)
-    args_max_bytes: int = field(default=0, validator=_at_least(0), converter=_zero_means(ARGS_MAX_BYTES))
-    result_max_bytes: int = field(default=0, validator=_at_least(0), converter=_zero_means(RESULT_MAX_BYTES))
+    args_max_bytes: int = field(default=0, validator=_at_least(0), converter=_args_max_bytes)
+    result_max_bytes: int = field(default=0, validator=_at_least(0), converter=_result_max_bytes)
     user_id: str | None = field(default=None, validator=_optional_text)
     default_env_id: str = field(default="local", validator=_non_empty_text)
     max_pending: int = field(default=1024, validator=_at_least(1))

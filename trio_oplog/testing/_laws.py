@@ -1,0 +1,95 @@
+"""The laws, in words: what a conformance check holds an implementation to, and the error that names the one it broke."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Law(StrEnum):
+    """One law each; its value is the sentence that a failing check shows."""
+
+    EVERY_CALL_ONCE = "every call yields exactly one operation, at the moment it ends"
+    NEVER_RAISES = "nothing that a peer sends can raise"
+    HOSTILE_FRAMES = "frames that are not JSON, not ours or hostile yield nothing and harm nothing"
+    WHAT_JSON_READS = "whatever Python's json can read as a call is recorded"
+    FRAME_TYPES = "a frame is bytes, bytearray, memoryview or str, and means the same in each"
+    FRAMES_UNTOUCHED = "a frame is neither altered nor held on to: its buffer may be used again at once"
+    MEMORY = "memory is bounded: an open call keeps no oversized frame alive, and what has ended leaves nothing behind"
+    BATCHES = "a batch is its messages, one after the other, in both directions"
+
+    CLIENT_REQUESTS_BEGIN = "a call begins with a client's request whose id is a string or a number, and with nothing else"
+    RESPONSES_END = "only a response of the server ends a call: no request, no notification, nothing of the client's"
+    EXACT_IDS = (
+        "an id is its type and its exact value: 1 is not '1', 2**53 is not 2**53 + 1, and an answer ends its own call only"
+    )
+    DUPLICATE_IDS = "a reused id loses no call: first begun is first ended, and each of them says duplicate_id"
+    CANCELLED = "a cancelled call is recorded once, as cancelled, and a later answer is ignored"
+    UNANSWERED = "a call that is open when the connection ends is recorded as unanswered, and a second close() adds nothing"
+    EVICTED = "no more than max_pending calls are open: the oldest goes, recorded as evicted"
+
+    ITEMS = "what the model calls is recorded from its items, with the source llm, where record_items says so"
+    UNANNOUNCED_ITEMS = "a completed item that nothing announced is recorded all the same"
+    COMPLETED_ITEM_COUNTS = "every field of an item comes from item/completed, its beginning from item/started"
+    INTERRUPTED = "turn/completed ends the open items of its thread and turn, but for commands, as interrupted"
+    EXECUTION_IDS = "two connections that watch one thread give one execution one id, and two executions two"
+
+    WORKSPACE = "workspace_id is the one of the Config"
+    USER = "user_id is the one of the Config, else what the client claims, else absent"
+    SOURCE = "source is the one of the Config, and llm for items"
+    THREAD = "thread_id is threadId, else thread_id, else (MCP) the threadId in _meta"
+    REQUEST_ID = "request_id is the id as text: a string as it is, a number as JSON spells it, an item's own id"
+    ENV = "env_id is the environment_id of the arguments, else the server's name, else the default"
+    TOOL = "tool is what the call names, the type of an item that names none, else unknown"
+    ARGUMENTS = "arguments are the exact JSON text from the wire, or absent"
+    ARGUMENTS_LIMIT = "arguments over the limit, or that are no strict JSON, are kept as their exact size and digest"
+    RESULT_TEXT = "result_summary is all text of the result joined, or the message of an error, or absent"
+    RESULT_CUT = "a result over the limit is cut on a character boundary, with size and digest of the whole"
+    NULL_ERROR = "an error that is null is no error"
+    OUTCOME = "is_error, outcome and codes are those of the end that the call had"
+    RESULT_META = "result_meta says what is known besides the text, and is absent for a plain success"
+    NAMES = "names are valid Unicode of at most 1024 bytes, cut on a character boundary"
+    UNIQUE_IDS = "every operation has an id of its own, a UUID as text"
+    TIMES = "times are UTC, of when the frames were seen; a duration is whole milliseconds from 0 to 2**31 - 1"
+
+    SUBMIT_RAISES = "submit() never raises"
+    SUBMIT_BLOCKS = "submit() never blocks, whatever the endpoint does"
+    SUBMIT_DELIVERS = "what was submitted arrives, unaltered, as long as the endpoint takes it"
+    SUBMIT_GOES_ON = "a failed delivery never stops the next one"
+    LEDGER = "submitted equals delivered, dropped, queued and in flight together, at any time"
+    OVERFLOW = "a full queue drops, and counts what it drops"
+    LEAVING_DRAINS = "leaving the block delivers what is queued"
+    LEAVING_IS_BOUNDED = "leaving the block ends, whatever the endpoint does"
+    EXCEPTIONS = "an exception of the block comes out as it is"
+    SECRETS = "neither the secret nor a payload is written to a log"
+
+    BRIDGE_BYTES = "a frame comes out exactly as it went in: the same bytes, text as text, binary as binary"
+    BRIDGE_ORDER = "frames of one direction come out in the order in which they went in, and none is lost"
+    BRIDGE_MEMORY = "a reader that is slow stops the writer on the other side: memory is bounded"
+    BRIDGE_LOG_INVISIBLE = "a failure of the log never touches the traffic"
+    BRIDGE_SHOWS = "the interceptor sees every frame, in its direction, before the frame is forwarded"
+    BRIDGE_END = "when a side ends, the other is ended too and the interceptor is closed, once"
+
+    STORE_KEEPS = "what is stored comes back, every field of it"
+    STORE_IDEMPOTENT = "an id that is stored again is answered like the first time, and changes nothing"
+    STORE_WORKSPACES = "a workspace sees its own operations only"
+    STORE_FILTERS = "a filter lets through exactly the operations that have the value"
+    STORE_ORDER = "operations are listed newest first"
+    STORE_LIMITS = "a list holds as many operations as were asked for, 100 when nothing was, and never over 1000"
+    STORE_CONCURRENCY = "writers and readers at the same time lose nothing and raise nothing"
+
+
+class LawBroken(AssertionError):
+    """An implementation broke a law.
+
+    Attributes:
+        law: Which one.
+        detail: What was seen, in words.
+    """
+
+    def __init__(self, law: Law, detail: str) -> None:
+        super().__init__(law, detail)
+        self.law = law
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"broken law {self.law.name}: {self.law.value}\n{self.detail}"
