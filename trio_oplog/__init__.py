@@ -16,6 +16,7 @@ A frame becomes a stored operation in this order, one module a step::
 from __future__ import annotations
 
 from trio_oplog._errors import ConfigError, OplogError, WireError
+from trio_oplog._interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 
 __version__ = "0.1.0"
@@ -24,6 +25,8 @@ __all__ = [
     "ArgumentsMeta",
     "Config",
     "ConfigError",
+    "Interceptor",
+    "InterceptorStatistics",
     "Operation",
     "OplogError",
     "Outcome",

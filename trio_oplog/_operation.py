@@ -40,14 +40,14 @@ class ArgumentsMeta:
     """What is kept of arguments that are over the limit.
 
     Attributes:
+        truncated: Always true.
         size_bytes: The length of their exact JSON text, in bytes of UTF-8.
         sha256: The SHA-256 of that text, 64 hex digits.
-        truncated: Always true.
     """
 
+    truncated: bool = True
     size_bytes: int
     sha256: str
-    truncated: bool = True
 
 
 @frozen(kw_only=True)
