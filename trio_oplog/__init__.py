@@ -15,9 +15,10 @@ A frame becomes a stored operation in this order, one module a step::
 
 from __future__ import annotations
 
-from trio_oplog._errors import ConfigError, OplogError, WireError
+from trio_oplog._errors import ConfigError, ListError, OplogError, QueryError, StoreError, StoreVersionError, WireError
 from trio_oplog._interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
+from trio_oplog._query import ListQuery
 
 __version__ = "0.1.0"
 
@@ -27,10 +28,15 @@ __all__ = [
     "ConfigError",
     "Interceptor",
     "InterceptorStatistics",
+    "ListError",
+    "ListQuery",
     "Operation",
     "OplogError",
     "Outcome",
+    "QueryError",
     "ResultMeta",
+    "StoreError",
+    "StoreVersionError",
     "Submitter",
     "WireError",
 ]

@@ -4,6 +4,10 @@
 
     OplogError
     ├── ConfigError(ValueError)   a value handed to a constructor is wrong
+    ├── ListError                 an endpoint did not answer with a list of operations
+    ├── QueryError(ValueError)    a list was asked for in a way that has no answer
+    ├── StoreError                the collector's store cannot be opened, read or written
+    │   └── StoreVersionError     it was written by a later version of this package
     └── WireError(ValueError)     bytes that are no Operation
 
 The part that was wrong is in typed fields; the sentence is in ``__str__``.  No error carries a payload, an argument or a
@@ -49,3 +53,67 @@ class WireError(OplogError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field} {self.problem}" if self.field else f"the document {self.problem}"
+
+
+class QueryError(OplogError, ValueError):
+    """A list of operations was asked for with a value that cannot be; nothing was looked up.
+
+    Attributes:
+        field: The name of the parameter.
+        problem: What is wrong with it, as the end of a sentence.  Never quotes the value.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.problem}"
+
+
+class ListError(OplogError):
+    """An endpoint did not answer with a list of operations.  Asking again is safe.
+
+    Attributes:
+        problem: What happened, as a sentence.  Never quotes what the endpoint said.
+        status: The status of its answer; ``None`` when there was none.
+    """
+
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem, status)
+        self.problem = problem
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.problem if self.status is None else f"{self.problem} (status {self.status})"
+
+
+class StoreError(OplogError):
+    """The collector's store cannot be opened, read or written.  What was to be written is not there, none of it.
+
+    Attributes:
+        problem: What is wrong with it, as a sentence, with the database's own code for it.  Never quotes a record, a
+            password or the database's message, which may hold either.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class StoreVersionError(StoreError):
+    """A store was written by a later version of this package; it was not touched.
+
+    Attributes:
+        found: The version of its tables.
+        supported: The latest version that this package knows.
+    """
+
+    def __init__(self, found: int, supported: int) -> None:
+        super().__init__(f"the store has tables of version {found}; this package knows {supported}: update it")
+        self.found = found
+        self.supported = supported

@@ -1,0 +1,14 @@
+"""The receiving end: an ASGI app that speaks the endpoint, and the store behind it.  The extra ``collector``.
+
+::
+
+    async with open_store("sqlite:///operations.sqlite3") as store:
+        app = create_app(store, secret)     # for any ASGI server that runs Trio, such as hypercorn
+"""
+
+from __future__ import annotations
+
+from trio_oplog.collector._app import DEFAULT_PATH, create_app
+from trio_oplog.collector._store import Store, open_store
+
+__all__ = ["DEFAULT_PATH", "Store", "create_app", "open_store"]

@@ -1,0 +1,68 @@
+"""A body of ``application/x-ndjson``: one Operation a line; a bad line never sinks its neighbours."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from trio_oplog import _wire
+from trio_oplog._errors import WireError
+from trio_oplog._json import Reader
+from trio_oplog._limits import name
+from trio_oplog._operation import Operation
+
+LINES_MAX: Final = 20_000
+"""The most lines in one body.  A record takes some 300 bytes; more lines than this are rubbish that would cost an answer each."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A line that is no Operation.
+
+    Attributes:
+        line: Which one, from 1.
+        id: Its ``id``, where at least that can be read.
+        error: What is wrong with it; never quotes a value.
+    """
+
+    line: int
+    id: str | None
+    error: str
+
+
+class Batch(NamedTuple):
+    """What the lines hold."""
+
+    operations: list[Operation]
+    refused: list[Refused]
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+_named = Reader(_Named)
+
+
+def read_batch(body: bytes) -> Batch | None:
+    """Read every line; blank ones are passed over.
+
+    Returns:
+        The operations and the refused lines, each in order; ``None`` when there are more than ``LINES_MAX`` lines.
+    """
+    batch = Batch([], [])
+    if body.count(b"\n") > LINES_MAX:
+        return None
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            batch.operations.append(_wire.decode(line))
+        except WireError as error:
+            batch.refused.append(Refused(number, _id(line), str(error)))
+    return batch
+
+
+def _id(line: bytes) -> str | None:
+    named = _named.read(line)
+    return None if named is None or named.id is None else name(named.id)
