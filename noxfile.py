@@ -1,0 +1,139 @@
+"""Every check of the project, and the one place that says how it is run.
+
+``nox`` alone is the complete check that a change has to pass.  ``nox -l`` lists the sessions, the ones in the second half
+run only when they are asked for: ``nox -s bench``.  What follows ``--`` goes to the program: ``nox -s tests-3.12 -- -k ledger``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.11.12"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
+EVERYTHING = f".[{EXTRAS}]"
+
+OLDEST = "3.11"
+# The interpreter that runs nox is always tested, whatever it is called.
+PYTHONS = sorted(
+    {OLDEST, "3.12", "3.13", "3.14", f"{sys.version_info.major}.{sys.version_info.minor}"},
+    key=lambda version: tuple(map(int, version.split("."))),
+)
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+# An interpreter that this machine lacks is skipped with a line that says so, under CI too: what must be there is for the
+# workflow to say (--error-on-missing-interpreters), and nothing is ever downloaded for it.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.sessions = ["lint", "mypy", "pyright", "docs", "build", "tests", "coverage", "tests_lowest"]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project with every extra, editable, and these dependency groups of pyproject.toml."""
+    session.install("--editable", EVERYTHING, *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on one Python and keep what they covered for ``coverage``."""
+    install(session, "test")
+    data = f".coverage.{session.python}"
+    for old in Path().glob(f"{data}.*"):
+        old.unlink()
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env={"COVERAGE_FILE": data})
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Combine what ``tests`` covered on all Pythons; every branch of the package must be among it."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "coverage"))
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--fail-under=100")
+
+
+@nox.session(python=OLDEST, reuse_venv=False)
+def tests_lowest(session: nox.Session) -> None:
+    """Run the tests on the oldest Python with the lowest version of every direct dependency that pyproject.toml allows."""
+    # pip cannot resolve downwards.
+    session.install("uv")
+    session.run_install(
+        *("uv", "pip", "install", "--resolution=lowest-direct", "--editable", EVERYTHING),
+        *nox.project.dependency_groups(PYPROJECT, "test"),
+    )
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; ``nox -s lint -- --fix`` repairs what can be repaired."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--check"]))
+
+
+@nox.session
+def mypy(session: nox.Session) -> None:
+    """Check the types, strictly."""
+    install(session, "types")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """Check that every public name has a known type, as a type checker of a user sees it."""
+    install(session, "types")
+    session.run("pyright", "--verifytypes", "trio_oplog", "--ignoreexternal", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning is an error.  Its examples run with ``tests``."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """Build the sdist and the wheel, check what is in them, and import the core from the wheel without any extra."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
+    out = Path(session.create_tmp(), "dist")
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(out))
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    for archive in (wheel, sdist):
+        command = ["-m", "zipfile", "-l"] if archive is wheel else ["-m", "tarfile", "-l"]
+        names = session.run("python", *command, str(archive), silent=True)
+        if "trio_oplog/py.typed" not in str(names):
+            session.error(f"{archive.name} lacks py.typed")
+    session.install(str(wheel))
+    # Outside the clone, so that the wheel is what gets imported.
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-W", "error", "-c", "import trio_oplog; print(trio_oplog.__version__, trio_oplog.__file__)")
+
+
+# From here on: only when asked for.
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the speed and the memory, each against a baseline from the same run."""
+    install(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(default=False)
+def e2e(session: nox.Session) -> None:
+    """Run the tests against real programs from npm; needs ``npm`` on the machine."""
+    if shutil.which("npm") is None:
+        session.error("the end-to-end tests need npm, and there is none on PATH")
+    install(session, "test")
+    session.run("python", "-m", "pytest", "tests/e2e", *session.posargs)
