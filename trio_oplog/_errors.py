@@ -8,6 +8,7 @@
     ├── QueryError(ValueError)    a list was asked for in a way that has no answer
     ├── StoreError                the collector's store cannot be opened, read or written
     │   └── StoreVersionError     it was written by a later version of this package
+    ├── TokenFileError(ValueError)  a gateway's file of tokens cannot be used
     └── WireError(ValueError)     bytes that are no Operation
 
 The part that was wrong is in typed fields; the sentence is in ``__str__``.  No error carries a payload, an argument or a
@@ -117,3 +118,20 @@ class StoreVersionError(StoreError):
         super().__init__(f"the store has tables of version {found}; this package knows {supported}: update it")
         self.found = found
         self.supported = supported
+
+
+class TokenFileError(OplogError, ValueError):
+    """A gateway's file of tokens cannot be used; nobody is let in by it.
+
+    Attributes:
+        where: The part that is wrong, such as ``user_id of token 2``; ``""`` when it is the whole file.
+        problem: What is wrong with it, as the end of a sentence.  Never quotes the file.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where or 'the token file'} {self.problem}"
