@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from trio_oplog._errors import ConfigError, ListError, OplogError, QueryError, StoreError, StoreVersionError, WireError
 from trio_oplog._interceptor import Interceptor, InterceptorStatistics
+from trio_oplog._listing import ListClient, try_handle_operations_list
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._query import ListQuery
 
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "Interceptor",
     "InterceptorStatistics",
+    "ListClient",
     "ListError",
     "ListQuery",
     "Operation",
@@ -39,4 +41,5 @@ __all__ = [
     "StoreVersionError",
     "Submitter",
     "WireError",
+    "try_handle_operations_list",
 ]

@@ -27,13 +27,13 @@ _RFC3339 = re.compile(
 def _text(_: Any, attribute: Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
         raise QueryError(attribute.name, "must be a non-empty string")
-    if len(value.encode("utf-8", "replace")) > NAME_MAX_BYTES:
-        raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
 def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
     if value is not None:
         _text(instance, attribute, value)
+        if len(str(value).encode("utf-8", "replace")) > NAME_MAX_BYTES:
+            raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
 def _optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -65,7 +65,7 @@ class ListQuery:
         id: Only this one.
         limit: At most this many, 1 to 1 000.
 
-    Every text is at most 1 024 bytes of UTF-8, as the names in a record are.
+    The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
 
     Raises:
         QueryError: A value is wrong; the error names the field.

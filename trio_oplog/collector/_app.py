@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trio_oplog import _wire
+from trio_oplog._address import check_secret
 from trio_oplog._errors import ConfigError, QueryError, StoreError, WireError
 from trio_oplog._operation import Operation
 from trio_oplog._query import read_parameters
@@ -56,17 +57,17 @@ def create_app(store: Store, secret: str, *, path: str = DEFAULT_PATH) -> Starle
 
     Args:
         store: From ``open_store``.
-        secret: What every request must carry in ``X-Internal-Secret``; not empty.
+        secret: What every request must carry in ``X-Internal-Secret``; visible ASCII, not empty.
         path: Where the endpoint is; begins with ``/``.
 
     Raises:
-        ConfigError: The secret is empty: it would let everybody in.  Or the path begins with something else.
+        ConfigError: The secret is empty, which would let everybody in, or none that a header can hold; or the path begins with
+            something else.
     """
-    if not secret:
-        raise ConfigError("secret", "must not be empty")
+    check_secret(secret)
     if not path.startswith("/"):
         raise ConfigError("path", "must begin with /")
-    endpoint = _Endpoint(store, secret.encode("utf-8", "surrogateescape"))
+    endpoint = _Endpoint(store, secret.encode())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
