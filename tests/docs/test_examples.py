@@ -46,7 +46,7 @@ def run_transcript(example: Example) -> None:
     assert not commands[0].strip(), "a console block begins with `$ `"
     for command in commands[1:]:
         # A command goes on over lines that end in a backslash; the rest is what it prints.
-        written, expected = re.fullmatch(r"((?:.*\\\n)*.*\n?)(.*)", command, flags=re.DOTALL).groups()
+        written, expected = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*\n?)(.*)", command, flags=re.DOTALL).groups()
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", written],
             check=False,
