@@ -7,15 +7,15 @@ never sends it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from msgspec import MsgspecError, Raw, Struct
+from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, Reader, Text, elements, encoded, read_tolerantly
+from trio_oplog._json import ABSENT, Reader, Text, elements, encoded
 from trio_oplog._limits import name
 
 Frame: TypeAlias = Text
@@ -25,50 +25,114 @@ RequestKey: TypeAlias = str | int | Decimal | tuple[str, str]
 """What an id is compared by.  Two keys are equal when the ids have one type and one value."""
 
 
-class Message(Struct, gc=False):
-    """One JSON-RPC message.  Raw fields may share the frame's memory: copy what is to outlive the frame.
+class Envelope(Struct, gc=False):
+    """What every JSON-RPC message has: a request or notification has a ``method``, a response has none.
 
-    A request or notification has a ``method``; a response has none.  Fields that the message lacks are ``ABSENT``.
+    Raw fields may share the frame's memory: copy what is to outlive the frame.
     """
 
     method: str | None = None
     id: Raw = ABSENT
+
+
+class Message(Envelope, gc=False):
+    """A message of which nothing is known but the envelope."""
+
     params: Raw = ABSENT
     result: Raw = ABSENT
     error: Raw = ABSENT
 
 
-_decode = Decoder(Message | list[Raw]).decode
-_message = Reader(Message)
-_string = Decoder(str).decode
-_QUOTE: Final = ord('"')
-_NUMBER_BEGINS: Final = frozenset(b"-0123456789")
+M = TypeVar("M", bound=Envelope)
+
+_REFUSED = (MsgspecError, UnicodeError, RecursionError)
+_glance = Decoder(Envelope | list[Raw]).decode
+
+
+class FrameReader(Generic[M]):
+    """Reads the messages of frames in one pass, into a shape that names the parts worth having.
+
+    Args:
+        shape: What a message is read into; see ``Reader`` for what its fields may be.
+        methods: The methods that matter.
+    """
+
+    def __init__(self, shape: type[M], methods: Container[str]) -> None:
+        self._methods = methods
+        self._decode = Decoder(shape | list[Raw]).decode
+        self._message = Reader(shape)
+
+    def read(self, frame: Frame, *, answers: bool = True) -> Sequence[M] | None:
+        """The messages of a frame in their order (several in a batch) when one of them matters.
+
+        Never raises for anything a peer can send.
+
+        Args:
+            frame: The frame.
+            answers: Whether responses matter.
+
+        Returns:
+            The messages; none when none of them matters; ``None`` when the frame holds no JSON-RPC.
+        """
+        try:
+            found = self._decode(frame)
+        except ValidationError:
+            # A field of an unexpected type.  Most such frames are none of our business: see before reading them slowly.
+            return self._read_odd(frame, answers=answers)
+        except _REFUSED:
+            return self._reread(frame, answers=answers)
+        if found.__class__ is list:
+            return self._read_batch(frame, found, answers=answers)
+        method = found.method
+        if answers if method is None else method in self._methods:
+            return (found,) if frame.__class__ is str or _is_utf8(frame) else self._reread(frame, answers=answers)
+        return ()
+
+    def _read_batch(self, frame: Frame, parts: list[Raw], *, answers: bool) -> Sequence[M] | None:
+        found = [message for message in map(self._message.read, parts) if message is not None]
+        if not found:
+            return None
+        if not any(self._matters(message, answers=answers) for message in found):
+            return ()
+        return found if _is_utf8(frame) else self._reread(frame, answers=answers)
+
+    def _matters(self, message: Envelope, *, answers: bool) -> bool:
+        return answers if message.method is None else message.method in self._methods
+
+    def _read_odd(self, frame: Frame, *, answers: bool) -> Sequence[M] | None:
+        try:
+            message = _glance(frame)
+        except _REFUSED:
+            return self._reread(frame, answers=answers)
+        if message.__class__ is Envelope and not self._matters(message, answers=answers):
+            return ()
+        return self._reread(frame, answers=answers)
+
+    def _reread(self, frame: Frame, *, answers: bool) -> Sequence[M] | None:
+        """With the tolerant reader alone: for a frame that the strict one refuses, or takes without looking into all of it."""
+        message = self._message.read_tolerantly(frame)
+        found = [self._message.read(part) for part in elements(frame) or ()] if message is None else [message]
+        messages = [part for part in found if part is not None]
+        if not messages:
+            return None
+        return messages if any(self._matters(part, answers=answers) for part in messages) else ()
+
+
+class _Every(Container[str]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+_any = FrameReader(Message, _Every())
 
 
 def read(frame: Frame) -> Sequence[Message]:
-    """The messages in a frame: one, or those of a batch in their order; none when it holds no JSON-RPC.
-
-    Never raises for anything a peer can send.
-    """
-    try:
-        message = _decode(frame)
-    except (MsgspecError, UnicodeError, RecursionError):
-        return reread(frame)
-    if message.__class__ is Message:
-        return (message,)
-    return [part for part in map(_message.read, message) if part is not None]
+    """The messages of a frame, whatever they are; none when it holds no JSON-RPC."""
+    return _any.read(frame) or ()
 
 
-def reread(frame: Frame) -> Sequence[Message]:
-    """Like ``read``, with the tolerant reader alone: for a frame that the strict one refuses, or takes without looking."""
-    message = read_tolerantly(frame, Message)
-    if message is not None:
-        return (message,)
-    return [part for part in map(_message.read, elements(frame) or ()) if part is not None]
-
-
-def is_sound(frame: Frame) -> bool:
-    """Whether a frame is UTF-8 throughout.  The strict reader does not look into what it skips; who keeps a part asks here."""
+def _is_utf8(frame: Frame) -> bool:
+    """Whether a frame is UTF-8 throughout.  The strict reader does not look into what it skips."""
     if isinstance(frame, str):
         return True
     try:
@@ -78,11 +142,16 @@ def is_sound(frame: Frame) -> bool:
     return True
 
 
-class RequestId(NamedTuple):
+class RequestId(Struct, gc=False):
     """The id of a request: ``key`` to compare by, ``text`` to show (a string as it is, a number in its JSON spelling)."""
 
     key: RequestKey
     text: str
+
+
+_QUOTE: Final = ord('"')
+_NUMBER_BEGINS: Final = frozenset(b"-0123456789")
+_plain_id = Decoder(int | str).decode
 
 
 def read_id(raw: Raw) -> RequestId | None:
@@ -90,31 +159,45 @@ def read_id(raw: Raw) -> RequestId | None:
 
     Numbers are compared by their exact value: 2**53 and 2**53 + 1 differ, 1 and 1.0 are one number.
     """
-    spelling = bytes(raw)
+    try:
+        key = _plain_id(raw)
+    except MsgspecError:
+        return _read_odd_id(bytes(raw))
+    if isinstance(key, str):
+        return _string_id(key)
+    # Of -0 alone the spelling would be lost.
+    return RequestId(key, name(str(key) if key else bytes(raw).decode()))
+
+
+def read_key(raw: Raw) -> RequestKey | None:
+    """The key alone of an id."""
+    try:
+        key = _plain_id(raw)
+    except MsgspecError:
+        key = None
+    if key.__class__ is int:
+        return key
+    identity = read_id(raw)
+    return identity.key if identity else None
+
+
+def _read_odd_id(spelling: bytes) -> RequestId | None:
+    """An id that is neither an integer of sane length nor a string without lone surrogates, if it is one at all."""
     first = spelling[0] if spelling else None
     if first == _QUOTE:
-        return _string_id(spelling)
+        return _string_id(json.loads(spelling))
     if first not in _NUMBER_BEGINS:
         return None
-    return _number_id(spelling.decode())
-
-
-def _string_id(spelling: bytes) -> RequestId:
+    text = spelling.decode()
+    key: RequestKey
     try:
-        text = _string(spelling)
-    except MsgspecError:
-        text = json.loads(spelling)
+        key = Decimal(text)
+    except InvalidOperation:  # an exponent beyond any Decimal: only its spelling is left to compare
+        key = ("number", text)
+    return RequestId(key, name(text))
+
+
+def _string_id(text: str) -> RequestId:
     shown = name(text)
     # A long id is compared by its digest, so that an open call holds no more than a name of it.
     return RequestId(text if shown == text else ("sha256", sha256(encoded(text)).hexdigest()), shown)
-
-
-def _number_id(spelling: str) -> RequestId | None:
-    key: RequestKey
-    try:
-        key = int(spelling) if spelling.lstrip("-").isdecimal() else Decimal(spelling)
-    except InvalidOperation:  # an exponent beyond any Decimal: only its spelling is left to compare
-        key = ("number", spelling)
-    except ValueError:  # more digits than Python reads as a number
-        return None
-    return RequestId(key, name(spelling))

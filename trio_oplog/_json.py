@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
 
-from msgspec import MsgspecError, Raw, Struct
+from msgspec import MsgspecError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 from msgspec.structs import fields
 
@@ -36,9 +37,9 @@ _value_end = json.JSONDecoder().raw_decode
 class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
-    Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct, a list of
-    such Structs, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that has another type there, keeps its
-    default.  Of a repeated key the last counts, as in ``json``.
+    Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
+    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that has another
+    type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
         shape: The Struct.
@@ -60,16 +61,15 @@ class Reader(Generic[S]):
         try:
             return self._decode(text)
         except _REFUSED:
-            return read_tolerantly(text, self._shape)
+            return self.read_tolerantly(text)
 
-
-def read_tolerantly(text: Text | Raw, shape: type[S]) -> S | None:
-    """Read one object as ``json`` would, into a Struct; ``None`` when it is no JSON object."""
-    try:
-        values = _members(_decoded(text))
-        return None if values is None else _build(values, shape)
-    except _UNREADABLE:
-        return None
+    def read_tolerantly(self, text: Text | Raw) -> S | None:
+        """Like ``read``, as ``json`` would from the start."""
+        try:
+            values = _members(_decoded(text))
+            return None if values is None else _build(values, self._shape)
+        except _UNREADABLE:
+            return None
 
 
 def elements(text: Text | Raw) -> list[str] | None:
@@ -134,12 +134,15 @@ def _build(values: dict[str, str], shape: type[S]) -> S:
 def _convert(text: str, wanted: Any, default: Any) -> Any:
     if wanted is Raw:
         return Raw(encoded(text))
-    wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
+    wanted = next(kind for kind in get_args(wanted) if kind not in (NoneType, UnsetType))
     if isinstance(wanted, type) and issubclass(wanted, Struct):
         values = _members(text)
-        return default if values is None else _build(values, wanted)
+        return None if values is None else _build(values, wanted)
     if inner := get_args(wanted):
         parts = _elements(text)
         return default if parts is None else [_build(_members(part) or {}, inner[0]) for part in parts]
     value = json.loads(text)
-    return value if type(value) is wanted else default
+    if type(value) is wanted:
+        return value
+    # Not the default: a method that is a number, say, is still there, and its message no response.
+    return "" if wanted is str and value is not None else default

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from trio_oplog._envelope import RequestKey
 from trio_oplog._operation import ArgumentsMeta, Outcome
+
+UNKNOWN_TOOL: Final = "unknown"
+"""The tool of a call that names none."""
 
 
 class ItemKey(NamedTuple):

@@ -5,27 +5,19 @@ Source: MCP 2025-11-25 and 2026-07-28: "Tools", "Cancellation", "Lifecycle", "Di
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct, field
-
-from trio_oplog._dialects._events import Call, Cancelled, Greeting
-from trio_oplog._dialects._request import UNKNOWN_TOOL, optional_name, read_arguments, read_params
-from trio_oplog._envelope import Message, read_id
-from trio_oplog._json import ABSENT, Reader
-
-
-class _CancelledParams(Struct, gc=False):
-    request_id: Raw = field(name="requestId", default=ABSENT)
+from trio_oplog._dialects._arguments import read_arguments
+from trio_oplog._dialects._events import UNKNOWN_TOOL, Call, Cancelled, Greeting
+from trio_oplog._dialects._shapes import ClientMessage, ClientParams
+from trio_oplog._envelope import read_id
+from trio_oplog._limits import optional_name
 
 
-_cancelled_params = Reader(_CancelledParams)
-
-
-def begin_call(message: Message, args_max_bytes: int) -> Call | None:
+def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
     """A ``tools/call`` request."""
     identity = read_id(message.id)
     if identity is None:
         return None
-    params = read_params(message.params)
+    params = message.params or ClientParams()
     arguments = read_arguments(params.arguments, args_max_bytes)
     meta = params.meta
     return Call(
@@ -40,14 +32,13 @@ def begin_call(message: Message, args_max_bytes: int) -> Call | None:
     )
 
 
-def cancel_call(message: Message, _: int) -> Cancelled | None:
+def cancel_call(message: ClientMessage, _: int) -> Cancelled | None:
     """A ``notifications/cancelled`` notification."""
-    params = _cancelled_params.read(message.params)
-    identity = read_id(params.request_id) if params else None
+    identity = read_id(message.params.request_id) if message.params else None
     return Cancelled(identity.key) if identity else None
 
 
-def greet(message: Message, _: int) -> Greeting | None:
+def greet(message: ClientMessage, _: int) -> Greeting | None:
     """An ``initialize`` or ``server/discover`` request."""
     identity = read_id(message.id)
     return Greeting(identity.key) if identity else None
