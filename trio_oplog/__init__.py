@@ -8,25 +8,41 @@ A frame becomes a stored operation in this order, one module a step::
     4  _operation.py     the product: Operation and its parts
     5  _interceptor.py   pairs beginnings with ends, hands each Operation to a Submitter
     6  _wire.py          Operation <-> JSON bytes
-    7  _client.py        the queue: nursery, bounded memory channel, ledger
-    8  _delivery.py      one batch -> HTTP POST, and what the answer means
+    7  _client.py        takes operations: _queue.py holds them as _record.py, _ledger.py accounts for them
+    8  _delivery.py      one batch -> HTTP POST, and what the answer means; _courier.py and _retry.py see it through
     9  _listing.py       operations/list, answered inside the gateway
 """
 
 from __future__ import annotations
 
-from trio_oplog._errors import ConfigError, ListError, OplogError, QueryError, StoreError, StoreVersionError, WireError
+from trio_oplog._client import Client
+from trio_oplog._errors import (
+    ClientStateError,
+    ConfigError,
+    ListError,
+    OplogError,
+    QueryError,
+    StoreError,
+    StoreVersionError,
+    WireError,
+)
 from trio_oplog._interceptor import Interceptor, InterceptorStatistics
+from trio_oplog._ledger import DrainReport, DropReason, Statistics
 from trio_oplog._listing import ListClient, try_handle_operations_list
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._query import ListQuery
+from trio_oplog._retry import Retry
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentsMeta",
+    "Client",
+    "ClientStateError",
     "Config",
     "ConfigError",
+    "DrainReport",
+    "DropReason",
     "Interceptor",
     "InterceptorStatistics",
     "ListClient",
@@ -37,6 +53,8 @@ __all__ = [
     "Outcome",
     "QueryError",
     "ResultMeta",
+    "Retry",
+    "Statistics",
     "StoreError",
     "StoreVersionError",
     "Submitter",

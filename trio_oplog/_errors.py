@@ -3,6 +3,7 @@
 ::
 
     OplogError
+    ├── ClientStateError(RuntimeError)  a Client is entered a second time
     ├── ConfigError(ValueError)   a value handed to a constructor is wrong
     ├── ListError                 an endpoint did not answer with a list of operations
     ├── QueryError(ValueError)    a list was asked for in a way that has no answer
@@ -135,3 +136,7 @@ class TokenFileError(OplogError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.where or 'the token file'} {self.problem}"
+
+
+class ClientStateError(OplogError, RuntimeError):
+    """A Client was entered a second time; nothing changed."""
