@@ -1,0 +1,173 @@
+"""The strategies of whole sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import evolve, frozen
+from hypothesis import strategies as st
+
+from trio_oplog._operation import Config
+from trio_oplog.testing._acts import CALL_ACTS, HOSTILE_CALL_ACTS, Act, answered_call, handshake, unanswered_call
+from trio_oplog.testing._dice import Dice
+from trio_oplog.testing._item_acts import HOSTILE_ITEM_ACTS, ITEM_ACTS, unannounced_item, unfinished_item, whole_item
+from trio_oplog.testing._noise import NOISE_ACTS, QUIET_ACTS, broken_json
+from trio_oplog.testing._session import Direction, Feature, FrameData, Session
+from trio_oplog.testing._stage import Stage
+
+_BYTES_OF_AN_ACT: Final = 32
+_BYTES_OF_A_SCHEDULE: Final = 32
+_BYTES_OF_KNOBS: Final = 32
+_JOINS_FROM: Final = 208
+
+_FRIENDLY: Final[tuple[Act, ...]] = (*CALL_ACTS, *ITEM_ACTS, *QUIET_ACTS, handshake)
+_HOSTILE: Final[tuple[Act, ...]] = (
+    *CALL_ACTS,
+    *ITEM_ACTS,
+    *QUIET_ACTS,
+    *NOISE_ACTS,
+    *HOSTILE_CALL_ACTS,
+    *HOSTILE_ITEM_ACTS,
+    *CALL_ACTS,
+    handshake,
+    broken_json,
+)
+# What an MCP server does instead of speaking of items.
+_WITHOUT_ITEMS: Final[dict[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {whole_item: handshake}
+_SINGLE: Final[tuple[Act, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
+
+
+@frozen
+class _Plan:
+    """What a session is made from; the same acts can take turns in another order."""
+
+    config: Config
+    table: tuple[Act, ...]
+    acts: tuple[bytes, ...]
+    schedule: bytes
+    knobs: bytes
+    hostile: bool
+
+
+def perform(plan: _Plan) -> Session:
+    """Let the acts of a plan take turns, and write down what is said."""
+    stage = Stage(plan.config, Dice(plan.knobs), hostile=plan.hostile)
+    running: list[Iterator[None]] = []
+    for data in plan.acts:
+        dice = Dice(data)
+        act = dice.pick(plan.table)
+        running.append((_WITHOUT_ITEMS.get(act, act) if Feature.CODEX not in stage.dialects else act)(stage, dice))
+    turns = Dice(plan.schedule)
+    while running:
+        turn = turns.number(256)
+        stage.joins = turn >= _JOINS_FROM
+        story = running[turn % len(running)]
+        # An act that has nothing left to say is over.
+        if next(story, story) is story:
+            running.remove(story)
+    return stage.finish(plan)
+
+
+def _some_config(data: bytes, *, hostile: bool) -> Config:
+    dice = Dice(data)
+    if not hostile:
+        return Config(source="sdk", workspace_id="ws-1")
+    return Config(
+        source=dice.pick(("sdk", "tui")),
+        workspace_id=dice.pick(("ws-1", "ws-é")),
+        args_max_bytes=dice.pick((64, 64, 16, 0)),
+        result_max_bytes=dice.pick((16, 7, 1, 0)),
+        user_id=dice.pick((None, None, "pinned")),
+        default_env_id=dice.pick(("local", "box")),
+        max_pending=dice.pick((1024, 1024, 3, 2, 1024, 1)),
+        record_items=not dice.chance(12),
+    )
+
+
+@st.composite
+def sessions(
+    draw: st.DrawFn,
+    *,
+    hostile: bool = True,
+    max_acts: int = 10,
+    config: Config | None = None,
+) -> Session:
+    """Whole two-way sessions, each with the operations that must come of it.
+
+    A session is made of acts (a call and its answer, an item that its turn leaves behind, a broken frame) that take turns.
+    Shrinks to few acts, one after the other, each in its plainest form: at best one call of ``echo`` and its answer.
+
+    Args:
+        hostile: Whether everything may occur that ``Feature`` lists, or only what well-behaved peers do.
+        max_acts: How many acts take turns, at most.
+        config: What the implementation is to be made with; ``None`` draws one, with small limits where it is hostile.
+
+    Returns:
+        A strategy of ``Session``.
+    """
+    acts = draw(st.lists(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT), max_size=max_acts))
+    schedule = draw(st.binary(min_size=_BYTES_OF_A_SCHEDULE, max_size=_BYTES_OF_A_SCHEDULE))
+    knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
+    made = config or _some_config(draw(st.binary(min_size=8, max_size=8)), hostile=hostile)
+    table = _HOSTILE if hostile else _FRIENDLY
+    return perform(_Plan(made, table, tuple(acts), schedule, knobs, hostile))
+
+
+@st.composite
+def tool_calls(draw: st.DrawFn, *, hostile: bool = True, config: Config | None = None) -> Session:
+    """Sessions of exactly one call: Codex, MCP or an item of the model's.
+
+    Shrinks to one call of ``echo`` and its answer.
+
+    Args:
+        hostile: Whether ids, names, arguments and results may be odd.
+        config: What the implementation is to be made with; ``None`` draws one.
+
+    Returns:
+        A strategy of ``Session`` with one expected operation.
+    """
+    act = draw(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT))
+    knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
+    made = config or _some_config(draw(st.binary(min_size=8, max_size=8)), hostile=hostile)
+    made = evolve(made, record_items=True)
+    return perform(_Plan(made, _SINGLE, (act,), b"", knobs, hostile))
+
+
+@st.composite
+def frames(draw: st.DrawFn, *, direction: Direction | None = None, hostile: bool = True) -> FrameData:
+    """Single frames as they may arrive: requests, answers, notifications, and (hostile) what is none of these.
+
+    Shrinks to a plain call of ``echo`` from the client, to a plain answer from the server.
+
+    Args:
+        direction: Which way the frame goes; ``None`` for either.
+        hostile: Whether a frame may be broken, oddly spelled or oddly encoded.
+
+    Returns:
+        A strategy of ``bytes`` and ``str``.
+    """
+    session = draw(sessions(hostile=hostile, max_acts=2))
+    fitting = [frame.data for frame in session.frames if direction in {None, frame.direction}]
+    if fitting:
+        return draw(st.sampled_from(fitting))
+    plain = {"c2s": '{"method":"ping","id":1}', "s2c": '{"id":1,"result":{}}'}
+    return plain[direction or Direction.CLIENT_TO_SERVER]
+
+
+def interleavings(session: Session, /) -> st.SearchStrategy[Session]:
+    """The same acts in another order: whatever one act says stays in its order, and the oracle is told anew.
+
+    Shrinks to one act after the other.
+
+    Args:
+        session: A session from ``sessions()`` or ``tool_calls()``.  One made by hand has one order only: its own.
+
+    Returns:
+        A strategy of ``Session``.
+    """
+    plan = session.plan
+    if not isinstance(plan, _Plan):
+        return st.just(session)
+    turns = st.binary(min_size=_BYTES_OF_A_SCHEDULE, max_size=_BYTES_OF_A_SCHEDULE)
+    return turns.map(lambda schedule: perform(evolve(plan, schedule=schedule)))
