@@ -1,0 +1,55 @@
+"""Bridges that put the operation log between a client and a server: WebSocket, stdio.
+
+::
+
+    _frames.py      one end of a connection, as frames
+    _lines.py       frames over byte streams: a line each
+    _websocket.py   frames over WebSocket
+    _bridge.py      both ends, pumped both ways past an Interceptor
+    _child.py       a server that is a child process
+    _stdio.py       our own standard input and output
+    _wrap.py        a stdio server behind our own standard input and output
+    _identity.py    who may connect, and as whom
+    _server.py      the WebSocket front
+
+Needs the extra ``gateway``.
+"""
+
+from __future__ import annotations
+
+from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
+from trio_oplog.gateway._child import Child, open_child
+from trio_oplog.gateway._frames import Closed, Frame, FrameStream, Line, LinePart
+from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
+from trio_oplog.gateway._lines import LineFrames
+from trio_oplog.gateway._server import ChildUpstream, Gateway, GatewayStatistics, Upstream, WebSocketUpstream
+from trio_oplog.gateway._stdio import inherited_stream
+from trio_oplog.gateway._websocket import WebSocketFrames
+from trio_oplog.gateway._wrap import wrap
+
+__all__ = [
+    "Anyone",
+    "Authenticator",
+    "BridgeReport",
+    "Child",
+    "ChildUpstream",
+    "Closed",
+    "Frame",
+    "FrameStream",
+    "Gateway",
+    "GatewayStatistics",
+    "Identity",
+    "Line",
+    "LineFrames",
+    "LinePart",
+    "OperationsList",
+    "TokenFile",
+    "Upstream",
+    "WebSocketFrames",
+    "WebSocketUpstream",
+    "bridge",
+    "inherited_stream",
+    "new_token",
+    "open_child",
+    "wrap",
+]

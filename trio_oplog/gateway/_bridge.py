@@ -1,0 +1,301 @@
+"""The bridge: frames pumped both ways between a client and a server, each one shown to an Interceptor on its way."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from trio_oplog._envelope import FrameReader, Message, read_id
+from trio_oplog._errors import ConfigError
+from trio_oplog._interceptor import Interceptor
+from trio_oplog._listing import INTERNAL_ERROR, METHOD, ListClient, try_handle_operations_list
+from trio_oplog.gateway._frames import Closed, Frame, FrameStream, LinePart
+
+_log = logging.getLogger("trio_oplog")
+
+GRACE: Final = 5.0
+LISTS_AT_ONCE: Final = 8
+
+_OVERLOADED: Final = -32001
+# A letter of "operations/list" can only be spelled otherwise as \u00.., its slash as \/ too.
+_HINTS_TEXT: Final = ("operations", "\\u00")
+_HINTS_BYTES: Final = (b"operations", b"\\u00")
+_read_list = FrameReader(Message, frozenset({METHOD}))
+
+
+@frozen(kw_only=True)
+class OperationsList:
+    """What ``bridge`` answers ``operations/list`` with.
+
+    Attributes:
+        list_client: Where the operations come from.
+        workspace_id: Whose operations this client may see, whatever it asks for.
+    """
+
+    list_client: ListClient
+    workspace_id: str
+
+
+@frozen(kw_only=True)
+class BridgeReport:
+    """What a bridge has done.
+
+    Attributes:
+        client_closed: How the client stopped sending; ``None`` when the server went first and the client was not waited for.
+        server_closed: How the server stopped sending; ``None`` when it did not within the grace period.
+        client_frames: Frames that reached the server.
+        server_frames: Frames that reached the client.
+        undelivered_frames: Frames, either way, that their receiver did not take any more.  They are on record.
+        unrecorded_frames: Pieces of oversized lines: they were forwarded, but are not on record.
+        observer_errors: Frames that the Interceptor raised on; it should not.  They were forwarded.
+        lists_answered: ``operations/list`` requests that were answered.
+        lists_refused: Those of them that were answered "overloaded".
+    """
+
+    client_closed: Closed | None
+    server_closed: Closed | None
+    client_frames: int
+    server_frames: int
+    undelivered_frames: int
+    unrecorded_frames: int
+    observer_errors: int
+    lists_answered: int
+    lists_refused: int
+
+
+async def bridge(
+    client: FrameStream,
+    server: FrameStream,
+    interceptor: Interceptor | None,
+    *,
+    operations: OperationsList | None = None,
+    grace: float = GRACE,
+) -> BridgeReport:
+    """Pump frames both ways until the connection has ended, and show each one to an Interceptor before it is forwarded.
+
+    A frame is forwarded as it came, in the order in which it came.  There is no queue: while one side does not take a frame,
+    the next one is not read from the other.  When one side ends, the other is told why, and may finish what is in flight.
+    A failure of the Interceptor or of the list endpoint is counted and logged once, and never touches the traffic.
+
+    Both streams belong to the bridge: they are closed when it ends, returns or is cancelled, and so is the Interceptor.
+
+    Args:
+        client: The side that calls.
+        server: The side that is called.
+        interceptor: Watches the traffic; ``None`` forwards without a record.
+        operations: Answers ``operations/list``; ``None`` leaves that to the server.  It is answered in a task of its own,
+            at most 8 at once: more get the JSON-RPC error -32001.
+        grace: How long the connection may go on after one side has ended, in seconds; not negative.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: ``grace`` is negative; nothing was done, and the streams are open.
+    """
+    if not grace >= 0:
+        raise ConfigError("grace", "must not be negative")
+    run = _Run(client, server, interceptor, operations, grace)
+    try:
+        await run.pump()
+    finally:
+        run.observe_end()
+        with trio.CancelScope(shield=True):
+            await client.aclose()
+            await server.aclose()
+    return run.report()
+
+
+class _Run:
+    """One run of ``bridge``: what its tasks share."""
+
+    def __init__(
+        self,
+        client: FrameStream,
+        server: FrameStream,
+        interceptor: Interceptor | None,
+        operations: OperationsList | None,
+        grace: float,
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._interceptor = interceptor
+        self._operations = operations
+        self._grace = grace
+        self._pumps = trio.CancelScope()
+        self._to_server = trio.CancelScope()
+        self._answering = 0
+        self._answered = trio.Event()
+        self._client_closed: Closed | None = None
+        self._server_closed: Closed | None = None
+        self._client_frames = 0
+        self._server_frames = 0
+        self._undelivered_frames = 0
+        self._unrecorded_frames = 0
+        self._observer_errors = 0
+        self._lists_answered = 0
+        self._lists_refused = 0
+
+    def report(self) -> BridgeReport:
+        return BridgeReport(
+            client_closed=self._client_closed,
+            server_closed=self._server_closed,
+            client_frames=self._client_frames,
+            server_frames=self._server_frames,
+            undelivered_frames=self._undelivered_frames,
+            unrecorded_frames=self._unrecorded_frames,
+            observer_errors=self._observer_errors,
+            lists_answered=self._lists_answered,
+            lists_refused=self._lists_refused,
+        )
+
+    async def pump(self) -> None:
+        async with trio.open_nursery() as answers:
+            with self._pumps:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pump_to_client)
+                    with self._to_server:
+                        await self._pump_to_server(answers)
+            answers.cancel_scope.cancel()
+
+    def observe_end(self) -> None:
+        if self._interceptor is not None:
+            try:
+                self._interceptor.close()
+            except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
+                self._note(error)
+
+    async def _pump_to_server(self, answers: trio.Nursery) -> None:
+        observe = None if self._interceptor is None else self._interceptor.on_client_frame
+        receive, send = self._client.receive, self._server.send
+        operations = self._operations
+        takes = True
+        while not isinstance(frame := await receive(), Closed):
+            if observe is not None:
+                self._observe(observe, frame)
+            if operations is not None and (request := _list_request(frame)) is not None:
+                await self._list(operations, frame, request, answers)
+                continue
+            if takes:
+                try:
+                    await send(frame)
+                except trio.BrokenResourceError:
+                    takes = False
+                    self._begin_grace()
+                else:
+                    self._client_frames += 1
+                    continue
+            self._undelivered_frames += 1
+        self._client_closed = frame
+        self._begin_grace()
+        await self._server.send_closed(frame.as_client())
+
+    async def _pump_to_client(self) -> None:
+        observe = None if self._interceptor is None else self._interceptor.on_server_frame
+        receive, send = self._server.receive, self._client.send
+        takes = True
+        while not isinstance(frame := await receive(), Closed):
+            if observe is not None:
+                self._observe(observe, frame)
+            if takes:
+                try:
+                    await send(frame)
+                except trio.BrokenResourceError:
+                    takes = False
+                    self._begin_grace()
+                else:
+                    self._server_frames += 1
+                    continue
+            self._undelivered_frames += 1
+        self._server_closed = frame
+        self._begin_grace()
+        while self._answering:
+            await self._answered.wait()
+        await self._client.send_closed(frame.as_server())
+        if not frame.half:
+            # The server takes nothing more.  The client was read until now only so that it could say good-bye.
+            self._to_server.cancel()
+
+    def _begin_grace(self) -> None:
+        self._pumps.deadline = min(self._pumps.deadline, trio.current_time() + self._grace)
+
+    def _observe(self, observe: Callable[[Frame], None], frame: Frame) -> None:
+        if isinstance(frame, LinePart):
+            self._unrecorded_frames += 1
+            if self._unrecorded_frames == 1:
+                _log.warning("a line is too long to be recorded; it is forwarded all the same")
+            return
+        try:
+            observe(frame)
+        except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        self._observer_errors += 1
+        if self._observer_errors == 1:
+            # Its text may quote a payload, so that only its type is shown.
+            _log.error("the log of a connection failed with %s; the traffic goes on", type(error).__name__)
+
+    async def _list(self, operations: OperationsList, frame: Frame, request: Message, answers: trio.Nursery) -> None:
+        if self._answering >= LISTS_AT_ONCE:
+            self._lists_refused += 1
+            await self._answer(frame, _error(request, _OVERLOADED, "overloaded"))
+            return
+        self._answering += 1
+        answers.start_soon(self._list_and_answer, operations, frame, request)
+
+    async def _list_and_answer(self, operations: OperationsList, frame: Frame, request: Message) -> None:
+        try:
+            try:
+                answer = await try_handle_operations_list(operations.list_client, operations.workspace_id, frame)
+            except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
+                self._note(error)
+                answer = _error(request, INTERNAL_ERROR, "internal error")
+            if answer is None:
+                await self._forward_late(frame)
+            else:
+                await self._answer(frame, answer)
+        finally:
+            self._answering -= 1
+            self._answered.set()
+            self._answered = trio.Event()
+
+    async def _forward_late(self, frame: Frame) -> None:
+        """The list endpoint's own reader says that the frame is not for it."""
+        try:
+            await self._server.send(frame)
+        except trio.BrokenResourceError:
+            self._undelivered_frames += 1
+        else:
+            self._client_frames += 1
+
+    async def _answer(self, request: Frame, answer: bytes) -> None:
+        """Answer in the kind of frame in which the client asked."""
+        try:
+            await self._client.send(answer.decode() if isinstance(request, str) else answer)
+        except trio.BrokenResourceError:
+            self._undelivered_frames += 1
+        else:
+            self._lists_answered += 1
+
+
+def _list_request(frame: Frame) -> Message | None:
+    """The request, when a frame is nothing but a client's ``operations/list``."""
+    if isinstance(frame, str):
+        hinted = _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
+    else:
+        hinted = not isinstance(frame, LinePart) and (_HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame)
+    messages = _read_list.read(frame, answers=False) if hinted else None
+    if not messages or len(messages) > 1 or read_id(messages[0].id) is None:
+        return None
+    return messages[0]
+
+
+def _error(request: Message, code: int, message: str) -> bytes:
+    error = json.dumps({"code": code, "message": message}).encode()
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (bytes(request.id), error)

@@ -1,0 +1,88 @@
+"""Frames over WebSocket connections of ``websockets.trio``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+from websockets.exceptions import ConnectionClosed
+from websockets.trio.connection import Connection
+
+from trio_oplog.gateway._frames import ABNORMAL, TOO_BIG, Closed, Frame, Line, LinePart
+
+# websockets writes whole frames to its log at the level DEBUG.  Payloads have no place in a log: its connections get this
+# logger, whose level stays above that whatever the application sets for its own.
+WEBSOCKETS_LOG: Final = logging.getLogger("trio_oplog.gateway.websockets")
+WEBSOCKETS_LOG.setLevel(logging.WARNING)
+
+
+class WebSocketFrames:
+    """A ``FrameStream`` over one WebSocket connection.
+
+    A text message is ``str``, a binary one ``bytes``; what came in fragments is one frame.  Pings are answered by
+    ``websockets``.  A message over its ``max_size`` closes the connection with 1009, text that is no UTF-8 with 1007.
+
+    A ``Line`` is sent as a text message without its newline, as a binary one when it is no UTF-8; a blank one is no message
+    and is left out.
+
+    Args:
+        connection: A client's or a server's connection, open.  Whoever opened it closes it; ``aclose`` cuts it off.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def receive(self) -> Frame | Closed:
+        """See ``FrameStream.receive``."""
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as error:
+            return _how_closed(error)
+
+    async def send(self, frame: Frame) -> None:
+        """See ``FrameStream.send``."""
+        try:
+            if isinstance(frame, Line):
+                await self._send_line(frame)
+            else:
+                await self._connection.send(frame)
+        except ConnectionClosed as error:
+            raise trio.BrokenResourceError from error
+
+    async def _send_line(self, line: Line) -> None:
+        if isinstance(line, LinePart):
+            await self.send_closed(Closed(TOO_BIG, "line too long"))
+            raise trio.BrokenResourceError
+        text = memoryview(line)[:-1] if line.endswith(b"\n") else memoryview(line)
+        if line.isspace() or not line:
+            return
+        try:
+            str(text, "utf-8")
+        except UnicodeDecodeError:
+            await self._connection.send(text)
+        else:
+            await self._connection.send(text, text=True)
+
+    async def send_closed(self, closed: Closed) -> None:
+        """See ``FrameStream.send_closed``.  Returns when the connection is closed, at the latest after its ``close_timeout``."""
+        legal = closed.as_server()
+        await self._connection.aclose(legal.code, legal.reason)
+
+    async def aclose(self) -> None:
+        """See ``FrameStream.aclose``.  Without a closing handshake: there may be half a frame on the wire."""
+        connection = self._connection
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(connection.stream)
+            # A reader that is held back because of a full queue does not notice that the connection is gone, and would
+            # keep the connection's nursery open for ever.
+            if connection.recv_flow_control is not None:
+                connection.recv_flow_control.set()
+            await connection.wait_closed()
+
+
+def _how_closed(error: ConnectionClosed) -> Closed:
+    """Who closed first says why; with neither, the connection broke."""
+    first, second = (error.rcvd, error.sent) if error.rcvd_then_sent is not False else (error.sent, error.rcvd)
+    frame = first or second
+    return Closed(frame.code, frame.reason) if frame is not None else Closed(ABNORMAL)
