@@ -17,6 +17,7 @@ from trio_oplog._envelope import Frame
 from trio_oplog._wire import decode, encode
 
 CONFIG = Config(source="sdk", workspace_id="ws-1")
+CALLS = {"tools/call", "mcpServer/tool/call"}
 VARIABLE = {"id", "started_at", "completed_at", "duration_ms"}
 
 
@@ -108,7 +109,9 @@ def sorted_forms(operations: list[Operation]) -> list[str]:
 def interleave(data: st.DataObject, frames: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Merge the two directions anew.  Frames that speak of one request keep their order; so does each direction."""
     spoken_of = [requests_in(direction, frame) for direction, frame in frames]
-    waits = [{early for early in range(at) if spoken_of[early] & spoken_of[at]} for at in range(len(frames))]
+    # Nobody calls a tool before the server has said who it is.
+    greeted = next((at for at, (_, frame) in enumerate(frames) if any(m.get("method") in CALLS for m in messages(frame))), 0)
+    waits = [{early for early in range(at) if early < greeted or spoken_of[early] & spoken_of[at]} for at in range(len(frames))]
     queues = {way: [at for at, (direction, _) in enumerate(frames) if direction == way] for way in ("c2s", "s2c")}
     merged: list[int] = []
     while any(queues.values()):
