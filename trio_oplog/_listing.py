@@ -32,6 +32,8 @@ INTERNAL_ERROR: Final = -32603
 REQUEST_TIMEOUT: Final = 10.0
 REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
 
+_UNAUTHORIZED: Final = 401
+
 # A longer reply is checked in a thread, so that the frames of other connections do not wait for it.
 _INLINE_BYTES: Final = 64 * 1024
 
@@ -123,7 +125,8 @@ class ListClient:
         response = await http.send(request, stream=True, follow_redirects=False)
         try:
             if not response.is_success:
-                raise ListError("the endpoint refused", response.status_code)
+                refused = "does not accept the secret" if response.status_code == _UNAUTHORIZED else "refused"
+                raise ListError(f"the endpoint {refused}", response.status_code)
             # Breaking out of the loop would leave half a dozen generators of the HTTP stack suspended; cancelling unwinds them.
             with trio.CancelScope() as reading:
                 async for chunk in response.aiter_bytes():

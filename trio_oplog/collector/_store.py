@@ -8,6 +8,7 @@ alone, everything that waits while one transaction commits goes into the next on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -77,6 +78,11 @@ class Store:
     def url(self) -> str:
         """Where the store is, with ``***`` for a password."""
         return self._url.render_as_string(hide_password=True)
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; ``None`` for PostgreSQL."""
+        return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
 
     async def __aenter__(self) -> Self:
         """Open the store.

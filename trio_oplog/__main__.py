@@ -1,0 +1,17 @@
+"""``trio-oplog`` and ``python -m trio_oplog``."""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    from trio_oplog._cli import main
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("trio_oplog"):
+        raise
+    sys.exit(f"trio-oplog: the command line needs {error.name}: pip install 'trio-oplog[cli]'")
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main(prog_name="trio-oplog")

@@ -1,0 +1,89 @@
+"""The command line: one module a command, imported when it is asked for.
+
+So a missing extra only hurts the command that needs it, and ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NamedTuple, NoReturn
+
+import click
+
+import trio_oplog
+from trio_oplog._errors import OplogError
+
+
+class _Command(NamedTuple):
+    """Where a command is (the attribute ``command`` of a module), the extra that it needs, and what ``--help`` says of it."""
+
+    module: str
+    extra: str
+    help: str
+
+
+# In the order in which --help shows them.
+_COMMANDS: Final = {
+    "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
+    "list": _Command("trio_oplog._cli.list", "cli", "Show stored operations, the newest first."),
+    "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
+}
+
+
+class _Group(click.Group):
+    """Finds commands in the table; says what went wrong in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = _COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        try:
+            command = import_module(entry.module).command
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("trio_oplog"):
+                raise
+            missing = f"{cmd_name} needs {error.name}: pip install 'trio-oplog[{entry.extra}]'"
+        else:
+            assert isinstance(command, click.Command)  # noqa: S101 -- for the type checker; the table is ours
+            return command
+        raise click.ClickException(missing)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run, and leave with 0, 1 (it failed), 2 (it was called wrongly) or 130 (Ctrl-C)."""
+        extra["standalone_mode"] = False
+        try:
+            sys.exit(super().main(args, prog_name, **extra))
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "trio-oplog"
+            _leave(2, path, f"{error.format_message()} Try '{path} --help'.")
+        except click.ClickException as error:
+            _leave(1, "trio-oplog", error.format_message())
+        except OplogError as error:
+            _leave(1, "trio-oplog", str(error))
+        except (click.Abort, KeyboardInterrupt):
+            _leave(130, "trio-oplog", "interrupted")
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has seen enough
+                sys.exit(1)
+            _leave(1, "trio-oplog", f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+
+
+def _leave(status: int, who: str, problem: str) -> NoReturn:
+    click.echo(f"{who}: {problem}", err=True)
+    sys.exit(status)
+
+
+@click.command(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(trio_oplog.__version__, message="trio-oplog %(version)s")
+def main() -> None:
+    """The operation log for JSON-RPC gateways: who called which tool, where, with what, and what came back."""

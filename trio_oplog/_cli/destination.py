@@ -1,0 +1,116 @@
+"""Where operations go to and come from: an endpoint over HTTP, or a database file through an endpoint in this process.
+
+There is one delivery path: a file, too, is written by the collector, reached through ``httpx.ASGITransport``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+import httpx
+from platformdirs import user_state_path
+
+from trio_oplog._address import check_secret, check_url
+from trio_oplog._errors import ConfigError, StoreError
+from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
+
+SECRET_VARIABLE = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
+SECRET_FILE_VARIABLE = "TRIO_OPLOG_SECRET_FILE"  # noqa: S105
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Destination(NamedTuple):
+    """What a ``Client`` and a ``ListClient`` need to reach it."""
+
+    url: str
+    http: httpx.AsyncClient | None
+    secret: str
+
+
+def secret_option(command: F) -> F:
+    """The option ``--secret-file``.  There is none for the secret itself: every user of the machine can see arguments."""
+    return click.option(
+        "--secret-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help=f"Where the endpoint's secret is; else {SECRET_VARIABLE}, else the file named by {SECRET_FILE_VARIABLE}.",
+    )(command)
+
+
+def workspace_option(command: F) -> F:
+    """The option ``--workspace``, with one default for all commands, so that they see the same operations."""
+    return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
+
+
+def default_store() -> str:
+    """The store that is used when none is named: a file in the user's state folder, which is made for the user alone."""
+    folder = user_state_path("trio-oplog", appauthor=False)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'operations.sqlite3'}"
+
+
+def read_secret(secret_file: Path | None) -> str:
+    """The secret of an endpoint, from the file named, else the environment.
+
+    Raises:
+        click.UsageError: There is none, or none that a header can hold.
+    """
+    named = secret_file or (Path(os.environ[SECRET_FILE_VARIABLE]) if os.environ.get(SECRET_FILE_VARIABLE) else None)
+    text = os.environ.get(SECRET_VARIABLE) if secret_file is None else None
+    where = SECRET_VARIABLE
+    if not text and named is not None:
+        where = str(named)
+        try:
+            text = named.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise click.UsageError(f"The secret cannot be read from {where}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise click.UsageError(f"The secret in {where} is no text.") from None
+    if not text and named is None:
+        raise click.UsageError(f"The endpoint's secret is missing: set {SECRET_VARIABLE}, or name its file with --secret-file.")
+    try:
+        return check_secret(text)
+    except ConfigError as error:
+        raise click.UsageError(f"The secret in {where} {error.problem}.") from None
+
+
+@asynccontextmanager
+async def open_destination(
+    dest: str | None, secret_file: Path | None = None, *, must_exist: bool = False
+) -> AsyncIterator[Destination]:
+    """Open a destination for as long as the block lasts.
+
+    Args:
+        dest: ``http(s)://...`` (without a path it gets the collector's) or ``sqlite:///path``; ``None`` for ``default_store()``.
+        secret_file: Where the secret of an HTTP endpoint is; see ``read_secret``.
+        must_exist: Whether to refuse to make a database file that is not there.
+
+    Raises:
+        click.UsageError: It is none of these, or there is no secret for it.
+        StoreError: The database cannot be opened.
+    """
+    if dest is not None and dest.startswith(("http://", "https://")):
+        try:
+            url = check_url(dest)
+        except ConfigError as error:
+            raise click.UsageError(f"The destination {error.problem}.") from None
+        yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, read_secret(secret_file))
+        return
+    try:
+        store = open_store(dest or default_store())
+    except ConfigError:
+        raise click.UsageError("The destination must be http://..., https://... or sqlite:///path.") from None
+    if must_exist and store.file is not None and not store.file.exists():
+        raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
+    async with store:
+        secret = secrets.token_hex()
+        app = create_app(store, secret)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
+            yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret)
