@@ -52,7 +52,9 @@ async def websocket_server(handler: Handler, **options: Any) -> AsyncIterator[st
     """A WebSocket server on loopback; its address."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host=LOOPBACK)
-        server = await nursery.start(partial(serve, handler, listeners=listeners, **{"max_size": None, **options}))
+        # Else the kernel takes tens of megabytes before anybody notices that nobody reads.
+        listeners[0].socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 65_536)
+        server = await nursery.start(partial(serve, handler, listeners=listeners, **{"max_size": None, "compression": None, **options}))
         port = listeners[0].socket.getsockname()[1]
         yield f"ws://{LOOPBACK}:{port}"
         with trio.move_on_after(1):
@@ -72,7 +74,7 @@ async def websocket_pair(**options: Any) -> AsyncIterator[tuple[ServerConnection
         arrived.set()
         await left.wait()
 
-    async with websocket_server(handler, **options) as url, connect(url, max_size=None, proxy=None) as client:
+    async with websocket_server(handler, **options) as url, connect(url, max_size=None, compression=None, proxy=None) as client:
         await arrived.wait()
         try:
             yield ends[0], client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, Literal
 
 import trio
@@ -24,7 +25,7 @@ class LineFrames:
 
     Args:
         incoming: Where frames come from.
-        outgoing: Where frames go to.
+        outgoing: Where frames go to.  May be the same stream, such as a socket.
         max_frame: Longest line that is held in memory, in bytes with its newline; at least 1.
         oversized: What becomes of a longer one.  ``"close"`` ends the input with code 1009, as a WebSocket would.
             ``"pass"`` hands it over in pieces, each a ``LinePart``.
@@ -143,7 +144,11 @@ class LineFrames:
 
     async def send_closed(self, closed: Closed) -> None:  # noqa: ARG002 - the interface's
         """See ``FrameStream.send_closed``: a byte stream can only end; the code and the reason are lost."""
-        await self._outgoing.aclose()
+        if not isinstance(self._outgoing, trio.abc.HalfCloseableStream):
+            await self._outgoing.aclose()
+            return
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then it has ended already
+            await self._outgoing.send_eof()
 
     async def aclose(self) -> None:
         """See ``FrameStream.aclose``."""
