@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.11.12"
+nox.needs_version = ">=2026.8.10"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
@@ -24,7 +24,6 @@ PYTHONS = sorted(
     {OLDEST, "3.12", "3.13", "3.14", f"{sys.version_info.major}.{sys.version_info.minor}"},
     key=lambda version: tuple(map(int, version.split("."))),
 )
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
@@ -32,6 +31,8 @@ nox.options.reuse_venv = "yes"
 # workflow to say (--error-on-missing-interpreters), and nothing is ever downloaded for it.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
+# For who asks for it with --parallel.
+nox.options.allow_parallel = True
 nox.options.sessions = ["lint", "mypy", "pyright", "docs", "build", "tests", "coverage", "tests_lowest"]
 
 
@@ -50,7 +51,7 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env={"COVERAGE_FILE": data})
 
 
-@nox.session
+@nox.session(requires=[f"tests-{version}" for version in PYTHONS])
 def coverage(session: nox.Session) -> None:
     """Combine what ``tests`` covered on all Pythons; every branch of the package must be among it."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "coverage"))
