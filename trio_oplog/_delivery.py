@@ -204,7 +204,7 @@ class Endpoint:
         content = bytearray()
         try:
             with trio.move_on_after(self._timeout / 2 if content_type == JSON else self._timeout):
-                async for chunk in response.aiter_raw():
+                async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > ANSWER_MAX_BYTES:
                         break
