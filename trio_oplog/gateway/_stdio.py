@@ -144,21 +144,19 @@ class _ThreadedFile(_Inherited):
             raise trio.BrokenResourceError from error
 
 
+# Both wait before they act: somebody else who shares the description may have made it non-blocking.
+
+
 def _read(fd: int, max_bytes: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, max_bytes)
-        except BlockingIOError:  # somebody else who shares the description has made it non-blocking
-            _wait(fd, select.POLLIN)
+    _wait(fd, select.POLLIN)
+    return os.read(fd, max_bytes)
 
 
 def _write(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            _wait(fd, select.POLLOUT)
+        _wait(fd, select.POLLOUT)
+        rest = rest[os.write(fd, rest) :]
 
 
 def _wait(fd: int, events: int) -> None:
