@@ -22,8 +22,11 @@ from trio_oplog._errors import (
     ListError,
     OplogError,
     QueryError,
+    SpoolError,
+    SpoolInUseError,
     StoreError,
     StoreVersionError,
+    TokenFileError,
     WireError,
 )
 from trio_oplog._interceptor import Interceptor, InterceptorStatistics
@@ -32,6 +35,7 @@ from trio_oplog._listing import ListClient, try_handle_operations_list
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._query import ListQuery
 from trio_oplog._retry import Retry
+from trio_oplog._spool import Spool
 
 __version__ = "0.1.0"
 
@@ -54,10 +58,14 @@ __all__ = [
     "QueryError",
     "ResultMeta",
     "Retry",
+    "Spool",
+    "SpoolError",
+    "SpoolInUseError",
     "Statistics",
     "StoreError",
     "StoreVersionError",
     "Submitter",
+    "TokenFileError",
     "WireError",
     "try_handle_operations_list",
 ]

@@ -100,8 +100,8 @@ class TokenFile:
             content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise TokenFileError("", error.strerror or type(error).__name__) from error
-        except ValueError as error:  # the parser's sentence would quote the file
-            raise TokenFileError("", "is not TOML") from error.__cause__
+        except ValueError:  # the parser's sentence would quote the file
+            raise TokenFileError("", "is not TOML") from None
         return cls.parse(content)
 
     @classmethod
