@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, Reader, Text, elements, encoded
+from trio_oplog._json import ABSENT, Reader, Text, elements
 from trio_oplog._limits import name
 
 Frame: TypeAlias = Text
@@ -149,6 +149,10 @@ class RequestId(Struct, gc=False):
     text: str
 
 
+# Longer than any integer that _plain_id reads, so that what has one value has one kind of key.
+_NUMBER_MAX: Final = 4_400
+_EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation])
+
 _QUOTE: Final = ord('"')
 _NUMBER_BEGINS: Final = frozenset(b"-0123456789")
 _plain_id = Decoder(int | str).decode
@@ -157,7 +161,8 @@ _plain_id = Decoder(int | str).decode
 def read_id(raw: Raw) -> RequestId | None:
     """The id of a request or response; ``None`` for what is no id: absent, null, a bool, an array, an object.
 
-    Numbers are compared by their exact value: 2**53 and 2**53 + 1 differ, 1 and 1.0 are one number.
+    Numbers are compared by their exact value: 2**53 and 2**53 + 1 differ, 1 and 1.0 are one number.  Of numbers beyond
+    reason (over 4 400 characters, or an exponent over 10**18) the spelling is compared.
     """
     try:
         key = _plain_id(raw)
@@ -189,15 +194,20 @@ def _read_odd_id(spelling: bytes) -> RequestId | None:
     if first not in _NUMBER_BEGINS:
         return None
     text = spelling.decode()
-    key: RequestKey
     try:
-        key = Decimal(text)
-    except InvalidOperation:  # an exponent beyond any Decimal: only its spelling is left to compare
-        key = ("number", text)
-    return RequestId(key, name(text))
+        if len(text) <= _NUMBER_MAX:
+            return RequestId(Decimal(text, _EXACT), name(text))
+    except InvalidOperation:  # an exponent beyond any Decimal
+        pass
+    # Only its spelling is left to compare; as a digest, because it may be as long as a frame.
+    return RequestId(("number", _digest(text)), name(text))
 
 
 def _string_id(text: str) -> RequestId:
     shown = name(text)
     # A long id is compared by its digest, so that an open call holds no more than a name of it.
-    return RequestId(text if shown == text else ("sha256", sha256(encoded(text)).hexdigest()), shown)
+    return RequestId(text if shown == text else ("string", _digest(text)), shown)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

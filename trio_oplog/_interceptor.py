@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from os import urandom
@@ -89,8 +90,8 @@ class _Open(Struct, eq=False, gc=False):
     began_at: float
     began: float
     shares_key: bool = False
-    later: _Open | None = None
-    """The next call with the same key: they end in the order in which they began."""
+    later: deque[_Open] | None = None
+    """Of the oldest call with a key: the others with it.  They end in the order in which they began."""
 
 
 def random_ids() -> Iterator[str]:
@@ -255,7 +256,7 @@ class Interceptor:
             end = read_answer(message)
             if end is not None and (found := self._take(key)):
                 self._record(found, found.call, end)
-        elif key is not None and key == self._greeting:
+        elif key is not None and key == self._greeting and read_answer(message):
             self._greeting = None
             self._server_name = read_server_name(message.result) or self._server_name
 
@@ -265,19 +266,20 @@ class Interceptor:
 
     def _on_turn_completed(self, event: TurnCompleted) -> None:
         for found in [open_call for open_call in self._open if open_call.call.turn == event.turn]:
-            self._abandon(found, Outcome.INTERRUPTED)
+            if found in self._open:  # a submitter may have closed us over the one before
+                self._abandon(found, Outcome.INTERRUPTED)
 
     def _on_greeting(self, event: Greeting) -> None:
         self._greeting = event.key
 
     def _begin(self, call: Call) -> None:
         beginning = _Open(call, self._clock(), self._monotonic())
-        earlier = self._by_key.setdefault(call.key, beginning)
-        if earlier is not beginning:
-            earlier.shares_key = beginning.shares_key = True
-            while earlier.later is not None:
-                earlier = earlier.later
-            earlier.later = beginning
+        oldest = self._by_key.setdefault(call.key, beginning)
+        if oldest is not beginning:
+            oldest.shares_key = beginning.shares_key = True
+            if oldest.later is None:
+                oldest.later = deque()
+            oldest.later.append(beginning)
         self._open[beginning] = None
         if len(self._open) > self._config.max_pending:
             self._abandon(next(iter(self._open)), Outcome.EVICTED)
@@ -295,8 +297,9 @@ class Interceptor:
         found = self._by_key.pop(key, None)
         if found is None:
             return None
-        if found.later is not None:
-            self._by_key[key] = found.later
+        if found.later:
+            oldest = self._by_key[key] = found.later.popleft()
+            oldest.later = found.later
         del self._open[found]
         return found
 

@@ -6,6 +6,9 @@ import json
 from hashlib import sha256
 from typing import Any, Final
 
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder
+
 from trio_oplog._operation import ArgumentsMeta
 
 NAME_MAX_BYTES: Final = 1_024
@@ -13,6 +16,7 @@ NAME_MAX_BYTES: Final = 1_024
 
 _N: Final = ord("N")
 _I: Final = ord("I")
+_read_raw = Decoder(Raw).decode
 
 
 def cut(text: str, limit: int) -> tuple[str, int | None, str | None]:
@@ -68,7 +72,13 @@ def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta
 
 def _is_beyond_json(text: bytes) -> bool:
     try:
-        json.loads(text, parse_constant=_refuse)
+        _read_raw(text)
+    except (MsgspecError, RecursionError):
+        pass  # perhaps only an escape that means a lone surrogate, which msgspec refuses and the grammar allows
+    else:
+        return False
+    try:
+        json.loads(text, parse_constant=_refuse, parse_int=str)  # as text: int() refuses thousands of digits
     except (ValueError, RecursionError):
         return True
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
@@ -129,11 +130,14 @@ class Submitter(Protocol):
 
 ARGS_MAX_BYTES = 65_536
 RESULT_MAX_BYTES = 4_096
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _non_empty_text(_: Any, attribute: Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
         raise ConfigError(attribute.name, "must be a non-empty string")
+    if _LONE_SURROGATE.search(value):
+        raise ConfigError(attribute.name, "must be text that UTF-8 can hold")
 
 
 def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:

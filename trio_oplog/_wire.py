@@ -39,7 +39,7 @@ def encode(operation: Operation) -> bytes:
     """
     try:
         return _encode(_converter.unstructure(operation))
-    except (TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, msgspec.MsgspecError) as error:
         problem = f"cannot be written: {type(error).__name__}"
     # Outside of the handler, so that no payload hangs on the error as its context.
     raise WireError("", problem)
@@ -153,7 +153,7 @@ def _size(value: Any, _: Any) -> int:
 def _time(value: Any, _: Any) -> datetime:
     if isinstance(value, str) and _RFC3339.fullmatch(value):
         try:
-            return datetime.fromisoformat(value).astimezone(UTC)
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             pass  # a month 13, say: wrong like any other text
     raise _FieldError("must be an RFC 3339 time with its offset")
