@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from attrs import define
 from msgspec import Raw
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -76,9 +76,13 @@ def print_operations(operations: Sequence[Shown], console: Console) -> None:
         room -= columns[-1].width + gap
     columns.append(_Column("RESULT", [Text(_plain(o.result_summary or "")) for o in operations], max(room, _RESULT_MIN)))
     for column in columns:
-        justify: JustifyMethod = "right" if column.header == "TOOK" else "left"
         table.add_column(
-            column.header, no_wrap=True, overflow="ellipsis", width=column.width, justify=justify, style=column.style
+            column.header,
+            no_wrap=True,
+            overflow="ellipsis",
+            width=column.width,
+            justify="right" if column.header == "TOOK" else "left",
+            style=column.style,
         )
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -145,10 +145,11 @@ async def _read_body(request: Request) -> bytes:
         raise _too_long()
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_MAX_BYTES:
-                raise _too_long()
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > BODY_MAX_BYTES:
+                    raise _too_long()
     except ClientDisconnect:
         raise _RefusalError(400, "the body is cut short") from None
     return bytes(body)

@@ -90,7 +90,7 @@ def _lock_sqlite(connection: Connection) -> None:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        engine = _engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _PATIENCE})
+        engine = _engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _PATIENCE, "client_encoding": "utf8"})
     except ModuleNotFoundError:
         raise StoreError("PostgreSQL needs psycopg: pip install 'trio-oplog[postgresql]'") from None
 

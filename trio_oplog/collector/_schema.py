@@ -76,7 +76,12 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, operation: Operation) -> Row:
-        """The row of an operation."""
+        """The row of an operation.
+
+        Raises:
+            WireError: A field holds what no record can.
+        """
+        body = _wire.encode(operation)  # first: it checks
         return cls(
             id=key(operation.id),
             workspace_id=key(operation.workspace_id),
@@ -85,7 +90,7 @@ class Row(NamedTuple):
             source=key(operation.source),
             is_error=operation.is_error,
             started_at=microseconds(operation.started_at),
-            body=_wire.encode(operation),
+            body=body,
         )
 
 

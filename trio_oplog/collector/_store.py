@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import trio
 from sqlalchemy import Engine, Select, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from trio_oplog._errors import QueryError, StoreError
 from trio_oplog._operation import Operation
@@ -156,11 +156,10 @@ class Store:
         return await trio.to_thread.run_sync(_guarded, lambda: _read(engine, statement), limiter=self._reading)
 
     async def _opened(self) -> Engine:
-        if self._engine is None:
-            async with self._opening:
-                if self._engine is None:
-                    self._engine = await trio.to_thread.run_sync(_guarded, lambda: open_engine(self._url))
-        return self._engine
+        async with self._opening:
+            if self._engine is None:
+                self._engine = await trio.to_thread.run_sync(_guarded, lambda: open_engine(self._url))
+            return self._engine
 
     async def _write_queue(self, engine: Engine) -> None:
         """Commit everything that waits in one transaction, and tell each waiting task how it went."""
@@ -232,14 +231,13 @@ def _guarded(work: Callable[[], T]) -> T:
     """Do what touches the database; its errors come out as ours, and carry nothing that it said."""
     try:
         return work()
-    except DBAPIError as error:
-        problem = f"the store cannot be used: {_code(error.orig)}"
     except SQLAlchemyError as error:
-        problem = f"the store cannot be used: {type(error).__name__}"
+        problem = f"the store cannot be used: {_code(error)}"
     # Outside of the handler, so that no payload hangs on the error as its context.
     raise StoreError(problem)
 
 
-def _code(error: BaseException | None) -> str:
+def _code(error: SQLAlchemyError) -> str:
     """SQLite's or PostgreSQL's name for what went wrong."""
-    return getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or type(error).__name__
+    cause = getattr(error, "orig", None) or error
+    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or type(cause).__name__
