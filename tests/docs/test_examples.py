@@ -4,7 +4,8 @@ One page is one test: its examples run in order in one namespace, in a working f
 the project.  What a block's language promises:
 
 - ``python``: runs as the ``__main__`` module; with ``>>>`` the output is compared, too.
-- ``console``: each line after ``$`` runs in bash, and the output is what is printed below it; ``...`` stands for anything.
+- ``console``: each line after ``$`` runs in bash, and the output is what is printed below it, but for white
+  space; ``...`` stands for anything.
 - ``bash``: is not run, but is bash, and every ``trio-oplog`` in it gets options and arguments that the program knows.
 - ``toml`` and ``json``: can be read.
 
@@ -56,10 +57,9 @@ def run_transcript(example: Example) -> None:
             text=True,
             timeout=60,
         )
-        printed = "\n".join(line.rstrip() for line in ran.stdout.strip().splitlines())
-        wanted = "\n".join(line.rstrip() for line in expected.strip().splitlines())
-        pattern = ".*".join(re.escape(part) for part in wanted.split("..."))
-        assert re.fullmatch(pattern, printed, flags=re.DOTALL), f"`{written.strip()}` printed:\n{ran.stdout}"
+        printed = "".join(ran.stdout.split())
+        pattern = ".*".join(re.escape(part) for part in "".join(expected.split()).split("..."))
+        assert re.fullmatch(pattern, printed), f"`{written.strip()}` printed:\n{ran.stdout}"
 
 
 def check_script(example: Example) -> None:
