@@ -13,7 +13,7 @@ from trio_oplog._dialects._result import int64, read_content, read_error
 from trio_oplog._dialects._shapes import ClientMessage, ClientParams, Item, ServerMessage, ServerParams
 from trio_oplog._envelope import read_id
 from trio_oplog._json import ABSENT
-from trio_oplog._limits import keep_arguments, optional_name
+from trio_oplog._limits import keep_arguments, name, optional_name
 from trio_oplog._operation import Outcome
 
 # The types of items that are tool calls.  A type without arguments has an object of its own fields instead: wire name to field.
@@ -45,7 +45,7 @@ def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
     arguments = read_arguments(params.arguments, args_max_bytes)
     return Call(
         key=identity.key,
-        tool=optional_name(params.tool) or UNKNOWN_TOOL,
+        tool=name(params.tool) if params.tool else UNKNOWN_TOOL,
         env_id=arguments.environment_id or optional_name(params.server),
         request_id=identity.text,
         thread_id=optional_name(params.thread_id or params.thread_id_snake),
@@ -117,20 +117,26 @@ def _stand_in(item: Item, members: dict[str, str], args_max_bytes: int) -> Argum
 def _item_end(item: Item) -> End:
     problem = read_error(item.error)
     text, content_types = read_content((item.result.content if item.result else None) or item.content_items)
-    end = End(
+    outcome = _outcome(item, failed=problem is not None)
+    notes = {
+        "outcome": outcome,
+        "error_code": int64(problem.code) if problem else None,
+        "exit_code": int64(item.exit_code),
+        "content_types": content_types,
+        "reported_duration_ms": int64(item.duration_ms),
+    }
+    return End(
+        is_error=outcome is not None,
         text=(problem.message if problem else None) or text or item.aggregated_output,
-        error_code=int64(problem.code) if problem else None,
-        exit_code=int64(item.exit_code),
-        content_types=content_types,
-        reported_duration_ms=int64(item.duration_ms),
+        notes={key: note for key, note in notes.items() if note is not None},
     )
+
+
+def _outcome(item: Item, *, failed: bool) -> Outcome | None:
     if item.status not in _NO_FAILURE:
-        end.is_error = True
-        end.outcome = _OUTCOMES.get(item.status, Outcome.FAILED)
-    elif problem:
-        end.is_error = True
-        end.outcome = Outcome.FAILED
-    elif item.success is False or (item.result and item.result.is_error):
-        end.is_error = True
-        end.outcome = Outcome.TOOL_ERROR
-    return end
+        return _OUTCOMES.get(item.status, Outcome.FAILED)
+    if failed:
+        return Outcome.FAILED
+    if item.success is False or (item.result and item.result.is_error):
+        return Outcome.TOOL_ERROR
+    return None

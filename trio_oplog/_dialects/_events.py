@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from collections import deque
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from trio_oplog._envelope import RequestKey
-from trio_oplog._operation import ArgumentsMeta, Outcome
+from trio_oplog._operation import ArgumentsMeta
 
 UNKNOWN_TOOL: Final = "unknown"
 """The tool of a call that names none."""
@@ -26,8 +27,11 @@ CallKey: TypeAlias = RequestKey | ItemKey
 """What an open call is found by."""
 
 
-class Call(Struct, gc=False):
-    """A call began: everything that its beginning says of it.  Holds copies only, never a frame."""
+class Call(Struct, eq=False, gc=False):
+    """A call began: everything that its beginning says of it.  Holds copies only, never a frame.
+
+    The last group of fields is the Interceptor's, while the call is open.
+    """
 
     key: CallKey
     tool: str
@@ -41,17 +45,19 @@ class Call(Struct, gc=False):
     turn: tuple[str | None, str | None] | None = None
     """Thread and turn that the call cannot outlive; ``None`` when it can."""
 
+    began_at: float = 0.0
+    began: float = 0.0
+    shares_key: bool = False
+    later: deque[Call] | None = None
+    """Of the oldest call with a key: the others with it.  They end in the order in which they began."""
+
 
 class End(Struct, gc=False):
-    """How a call ended.  ``text`` is the whole text of the result, not yet cut."""
+    """How a call ended.  ``text`` is the whole text of the result, not yet cut; ``notes`` are what ``ResultMeta`` is to say."""
 
     is_error: bool = False
     text: str | None = None
-    outcome: Outcome | None = None
-    error_code: int | None = None
-    exit_code: int | None = None
-    content_types: tuple[str, ...] | None = None
-    reported_duration_ms: int | None = None
+    notes: dict[str, Any] | None = None
     server_name: str | None = None
 
 

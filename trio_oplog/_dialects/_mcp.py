@@ -9,7 +9,7 @@ from trio_oplog._dialects._arguments import read_arguments
 from trio_oplog._dialects._events import UNKNOWN_TOOL, Call, Cancelled, Greeting
 from trio_oplog._dialects._shapes import ClientMessage, ClientParams
 from trio_oplog._envelope import read_id
-from trio_oplog._limits import optional_name
+from trio_oplog._limits import name, optional_name
 
 
 def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
@@ -22,7 +22,7 @@ def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
     meta = params.meta
     return Call(
         key=identity.key,
-        tool=optional_name(params.name) or UNKNOWN_TOOL,
+        tool=name(params.name) if params.name else UNKNOWN_TOOL,
         env_id=arguments.environment_id,
         request_id=identity.text,
         thread_id=optional_name(params.thread_id or params.thread_id_snake or (meta.thread_id if meta else None)),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from trio_oplog._dialects._events import End
 from trio_oplog._dialects._shapes import Block, Error, Result, ResultMeta, ServerMessage
@@ -27,20 +27,20 @@ def read_answer(message: ServerMessage) -> End | None:
     if message.error is not ABSENT:
         problem = read_error(message.error)
         if problem is not None:
-            return End(is_error=True, text=problem.message, outcome=Outcome.RPC_ERROR, error_code=int64(problem.code))
+            notes: dict[str, Any] = {"outcome": Outcome.RPC_ERROR, "error_code": int64(problem.code)}
+            return End(is_error=True, text=problem.message, notes=notes)
     result = message.result
-    if result is UNSET:
-        return None
     if result is None:
         return End()
+    if not isinstance(result, Result):
+        return None
     text, content_types = read_content(result.content)
-    end = End(text=text, content_types=content_types, server_name=_name_in(result.meta))
+    notes = {"content_types": content_types} if content_types else {}
     if result.is_error:
-        end.is_error = True
-        end.outcome = Outcome.TOOL_ERROR
+        notes["outcome"] = Outcome.TOOL_ERROR
     elif result.result_type == "input_required":
-        end.outcome = Outcome.INPUT_REQUIRED
-    return end
+        notes["outcome"] = Outcome.INPUT_REQUIRED
+    return End(result.is_error is True, text, notes, _name_in(result.meta) if result.meta else None)
 
 
 def read_error(raw: Raw) -> Error | None:
@@ -69,7 +69,7 @@ def read_server_name(result: Result | object | None) -> str | None:
         return None
     if result.server_info and result.server_info.name:
         return name(result.server_info.name)
-    return _name_in(result.meta)
+    return _name_in(result.meta) if result.meta else None
 
 
 def int64(number: int | None) -> int | None:
@@ -77,5 +77,5 @@ def int64(number: int | None) -> int | None:
     return number if number is not None and -_INT64 <= number < _INT64 else None
 
 
-def _name_in(meta: ResultMeta | None) -> str | None:
-    return name(meta.server_info.name) if meta and meta.server_info and meta.server_info.name else None
+def _name_in(meta: ResultMeta) -> str | None:
+    return name(meta.server_info.name) if meta.server_info and meta.server_info.name else None
