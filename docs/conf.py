@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from enum import Enum
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -27,6 +29,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_display_short_literal_types = True
+python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_google_docstring = True
@@ -54,6 +57,25 @@ def adapt_docstring(
         lines[start : start + 2] = [":returns:", *lines[start + 1 : start + 2]]
 
 
+def adapt_signature(
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    subject: Any,
+    _options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Leave out what nobody calls, and name the functions that are defaults."""
+    if what == "class" and (
+        getattr(subject, "_is_protocol", False) or issubclass(subject, Enum)
+    ):
+        return "", None
+    name_alone = r"<(?:built-in )?function (\w+)[^>]*>"
+    return signature and re.sub(name_alone, r"\1", signature), returns
+
+
 def setup(app: Sphinx) -> None:
     """Hook into autodoc, before napoleon does."""
     app.connect("autodoc-process-docstring", adapt_docstring, priority=100)
+    app.connect("autodoc-process-signature", adapt_signature)
