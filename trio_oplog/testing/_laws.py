@@ -54,7 +54,7 @@ class Law(StrEnum):
     SUBMIT_RAISES = "submit() never raises"
     SUBMIT_BLOCKS = "submit() never blocks, whatever the endpoint does"
     SUBMIT_DELIVERS = "what was submitted arrives, unaltered, as long as the endpoint takes it"
-    SUBMIT_GOES_ON = "a failed delivery never stops the next one"
+    SUBMIT_GOES_ON = "a slow or failed delivery never stops the next one"
     LEDGER = "submitted equals delivered, dropped, queued and in flight together, at any time"
     OVERFLOW = "a full queue drops, and counts what it drops"
     LEAVING_DRAINS = "leaving the block delivers what is queued"
@@ -68,6 +68,9 @@ class Law(StrEnum):
     BRIDGE_LOG_INVISIBLE = "a failure of the log never touches the traffic"
     BRIDGE_SHOWS = "the interceptor sees every frame, in its direction, before the frame is forwarded"
     BRIDGE_END = "when a side ends, the other is ended too and the interceptor is closed, once"
+
+    BRIDGE_LIST_GOES_ON = "while operations/list is being answered every other frame goes on"
+    BRIDGE_LIST_ANSWERS = "operations/list gets one valid JSON-RPC answer, whatever its endpoint says, and nothing of what it said"
 
     STORE_KEEPS = "what is stored comes back, every field of it"
     STORE_IDEMPOTENT = "an id that is stored again is answered like the first time, and changes nothing"

@@ -189,12 +189,13 @@ def show(interceptor: InterceptorLike, direction: Direction, data: FrameData, fo
         _call(look, exact)
         return
     buffer = bytearray(exact)
-    view = memoryview(buffer)
-    _call(look, buffer if kind == 2 else view)
+    view = memoryview(buffer) if kind == 3 else None
+    _call(look, buffer if view is None else view)
     if buffer != exact:
         raise LawBroken(Law.FRAMES_UNTOUCHED, "the frame was altered")
     try:
-        view.release()
+        if view is not None:
+            view.release()
         buffer[:] = b"\0" * len(buffer)
         buffer.clear()
     except BufferError as error:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, ResultMeta
 from trio_oplog.testing._laws import Law
@@ -116,8 +116,7 @@ class Expected:
         return found
 
     def __str__(self) -> str:
-        shown = [f"{name}={_shortened(repr(getattr(self, name)))}" for name in _COMPARED if getattr(self, name) is not None]
-        return " ".join(shown)
+        return " ".join(f"{name}={_shown(getattr(self, name))}" for name in _COMPARED if getattr(self, name) is not None)
 
 
 _COMPARED = (
@@ -212,6 +211,13 @@ class Session:
     def without_plan(self) -> Session:
         """The same session as a plain value."""
         return evolve(self, plan=None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, ResultMeta):
+        known = asdict(value, filter=lambda _, each: each is not None)
+        return f"ResultMeta({', '.join(f'{name}={each!s}' for name, each in known.items())})"
+    return _shortened(repr(value))
 
 
 def _shown_due(due: Sequence[Expected]) -> Iterator[str]:

@@ -1,0 +1,219 @@
+"""``check_interceptor``: holds anything with the Interceptor's methods to the laws."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Final
+
+import hypothesis
+from hypothesis import Verbosity, given, settings
+from hypothesis import strategies as st
+
+from trio_oplog._operation import Config, Operation
+from trio_oplog.testing._laws import Law, LawBroken
+from trio_oplog.testing._playing import InterceptorFactory, InterceptorLike, close, play, show
+from trio_oplog.testing._recording import RecordingSubmitter
+from trio_oplog.testing._scenarios import Scenario, scenarios
+from trio_oplog.testing._session import Direction, FrameData, Session
+from trio_oplog.testing._sessions import sessions
+
+DEFAULT_EXAMPLES: Final = 200
+
+_PLAIN: Final = Config(source="sdk", workspace_id="ws-1")
+_OPEN_CALLS: Final = 24
+_FRAME_BYTES: Final = 262_144
+_HELD_PER_CALL: Final = 16_384
+_FLOOD: Final = 2_000
+_LEFT_BEHIND: Final = 65_536
+_WAIT: Final = 0.03
+
+
+def check_interceptor(factory: InterceptorFactory, *, max_examples: int = DEFAULT_EXAMPLES, seed: int | None = None) -> None:
+    """Hold an interceptor to the laws of recording.
+
+    It plays the smallest session that shows each law, then ``max_examples`` hostile sessions drawn by ``sessions()``, then
+    as many of arbitrary frames; and it measures what is held in memory, and the clock.  A session that fails is shrunk.
+
+    Args:
+        factory: Called with a ``Submitter`` and a ``Config``; makes an interceptor on the real clock.
+        max_examples: How many sessions are drawn, at least 1.
+        seed: Makes the draw repeatable; ``None`` leaves it to Hypothesis.
+
+    Raises:
+        LawBroken: The interceptor breaks a law; the error names it and shows a session that does.
+    """
+    for scenario in scenarios():
+        _check_scenario(scenario, factory)
+    _check_clock(factory)
+    _check_executions(factory)
+    _check_memory(factory)
+    search(_sessions_hold(factory), max_examples=max_examples, seed=seed)
+    search(_arbitrary_frames_hold(factory), max_examples=max_examples, seed=seed)
+
+
+def search(test: Callable[[], None], *, max_examples: int, seed: int | None) -> None:
+    """Run a Hypothesis test with a budget, saying nothing but its failure."""
+    profile = settings(max_examples=max_examples, deadline=None, database=None, report_multiple_bugs=False, verbosity=Verbosity.quiet)
+    test = profile(test)
+    if seed is not None:
+        test = hypothesis.seed(seed)(test)
+    test()
+
+
+# What breaks one of these breaks it whatever the scenario is about.
+_ALWAYS_NAMED: Final = {Law.NEVER_RAISES, Law.FRAMES_UNTOUCHED, Law.UNIQUE_IDS, Law.TIMES}
+
+
+def _check_scenario(scenario: Scenario, factory: InterceptorFactory) -> None:
+    try:
+        play(scenario.session, factory)
+    except LawBroken as error:
+        if scenario.law is None or error.law in _ALWAYS_NAMED:
+            raise
+        raise LawBroken(scenario.law, error.detail) from error
+    for form in (1, 2, 3):
+        try:
+            play(scenario.session, factory, form=form)
+        except LawBroken as error:
+            if error.law is Law.FRAMES_UNTOUCHED:
+                raise
+            raise LawBroken(Law.FRAME_TYPES, f"as {_FORMS[form]} at first: {error}") from error
+
+
+_FORMS: Final = ("str", "bytes", "bytearray", "memoryview")
+
+
+def _sessions_hold(factory: InterceptorFactory) -> Callable[[], None]:
+    @given(session=sessions(), form=st.integers(min_value=0, max_value=3))
+    def holds(session: Session, form: int) -> None:
+        play(session, factory, form=form)
+
+    return holds
+
+
+_ARBITRARY: Final = st.one_of(
+    st.binary(max_size=64),
+    st.text(max_size=64),
+    st.sampled_from(('{"method":"tools/call","id":', '{"id":1,"result":', '{"method":"item/completed","params":{"item":{')),
+)
+
+
+def _arbitrary_frames_hold(factory: InterceptorFactory) -> Callable[[], None]:
+    frames = st.lists(st.tuples(st.sampled_from(Direction), _ARBITRARY, st.integers(min_value=0, max_value=3)), max_size=6)
+
+    @given(frames=frames, session=sessions(max_acts=3), cuts=st.lists(st.integers(min_value=0, max_value=400), max_size=4))
+    def holds(frames: list[tuple[Direction, FrameData, int]], session: Session, cuts: list[int]) -> None:
+        interceptor = factory(RecordingSubmitter(), session.config)
+        for direction, frame, form in frames:
+            show(interceptor, direction, frame, form)
+        # What is cut off somewhere, or has a piece taken out, is almost JSON.
+        for number, frame in enumerate(session.frames):
+            at = cuts[number % len(cuts)] if cuts else 0
+            show(interceptor, frame.direction, frame.data[:at] + frame.data[at + 1 + number :], number)
+        close(interceptor)
+
+    return holds
+
+
+def _check_clock(factory: InterceptorFactory) -> None:
+    recorder = RecordingSubmitter()
+    interceptor = factory(recorder, _PLAIN)
+    began = time.monotonic()
+    show(interceptor, Direction.CLIENT_TO_SERVER, '{"method":"tools/call","id":1,"params":{"name":"slow"}}', 0)
+    asked = time.monotonic()
+    time.sleep(_WAIT)
+    waited_ms = (time.monotonic() - asked) * 1000
+    show(interceptor, Direction.SERVER_TO_CLIENT, '{"id":1,"result":{}}', 0)
+    lasted_ms = (time.monotonic() - began) * 1000
+    close(interceptor)
+    (operation,) = recorder.operations
+    spread_ms = (operation.completed_at - operation.started_at).total_seconds() * 1000
+    if not int(waited_ms) - 1 <= operation.duration_ms <= lasted_ms + 1 or spread_ms < waited_ms / 2:
+        detail = f"a call of {waited_ms:.1f} to {lasted_ms:.1f} ms lasted {operation.duration_ms} ms, its times are {spread_ms} ms apart"
+        raise LawBroken(Law.TIMES, detail)
+
+
+_ITEM: Final = (
+    '{{"method":"item/completed","params":{{"item":{{"type":"webSearch","id":"{}","query":"q","startedAtMs":{},"completedAtMs":9}},'
+    '"threadId":"t1","turnId":"u1"}}}}'
+)
+
+
+def _check_executions(factory: InterceptorFactory) -> None:
+    """Two connections watch one thread."""
+    seen: list[list[str]] = []
+    for config in (_PLAIN, _PLAIN, Config(source="tui", workspace_id="ws-2")):
+        recorder = RecordingSubmitter()
+        interceptor = factory(recorder, config)
+        for frame in (_ITEM.format("a", 1), _ITEM.format("a", 2), _ITEM.format("b", 1)):
+            show(interceptor, Direction.SERVER_TO_CLIENT, frame, 0)
+        close(interceptor)
+        seen.append([operation.id for operation in recorder.operations])
+    if seen[0] != seen[1]:
+        raise LawBroken(Law.EXECUTION_IDS, f"two connections that saw the same items gave them other ids: {seen[:2]}")
+    if set(seen[0]) & set(seen[2]):
+        raise LawBroken(Law.EXECUTION_IDS, f"two workspaces share ids: {seen[0]} and {seen[2]}")
+
+
+class _Forgetful:
+    """A Submitter that keeps nothing, so that what is held is held by the interceptor."""
+
+    def submit(self, operation: Operation, /) -> None:
+        """Forget it."""
+
+
+def _check_memory(factory: InterceptorFactory) -> None:
+    interceptor = factory(_Forgetful(), _PLAIN)
+    held = _growth(lambda: _open_big_calls(interceptor))
+    close(interceptor)
+    if held > _OPEN_CALLS * _HELD_PER_CALL:
+        raise LawBroken(Law.MEMORY, f"{_OPEN_CALLS} open calls with arguments of {_FRAME_BYTES} bytes each hold {held} bytes")
+    interceptor = factory(_Forgetful(), _PLAIN)
+    _flood(interceptor, 0, 200)
+    held = _growth(lambda: _flood(interceptor, 200, _FLOOD))
+    close(interceptor)
+    if held > _LEFT_BEHIND:
+        raise LawBroken(Law.MEMORY, f"{_FLOOD} calls, cancellations, items, turns and stray answers that ended leave {held} bytes behind")
+
+
+def _growth(work: Callable[[], None]) -> int:
+    """How much more memory is in use after some work, in bytes."""
+    mine = not tracemalloc.is_tracing()
+    if mine:
+        tracemalloc.start()
+    try:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        work()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        if mine:
+            tracemalloc.stop()
+    return after - before
+
+
+def _open_big_calls(interceptor: InterceptorLike) -> None:
+    for number in range(_OPEN_CALLS):
+        blob = "x" * _FRAME_BYTES
+        frame = f'{{"method":"tools/call","id":{number},"params":{{"name":"write","arguments":{{"blob":"{blob}"}}}}}}'
+        show(interceptor, Direction.CLIENT_TO_SERVER, frame, number)
+
+
+def _flood(interceptor: InterceptorLike, start: int, count: int) -> None:
+    for number in range(start, start + count):
+        call = f'{{"method":"tools/call","id":"f{number}","params":{{"name":"echo"}}}}'
+        answer = f'{{"id":"f{number}","result":{{}}}}'
+        cancel = f'{{"method":"notifications/cancelled","params":{{"requestId":"f{number}"}}}}'
+        turn = f'{{"method":"turn/completed","params":{{"threadId":"t{number}","turn":{{"id":"u{number}"}}}}}}'
+        show(interceptor, Direction.CLIENT_TO_SERVER, call, 1)
+        if number % 2:
+            show(interceptor, Direction.CLIENT_TO_SERVER, cancel, 1)
+        show(interceptor, Direction.SERVER_TO_CLIENT, answer, 1)
+        show(interceptor, Direction.SERVER_TO_CLIENT, answer, 1)
+        show(interceptor, Direction.CLIENT_TO_SERVER, cancel, 1)
+        show(interceptor, Direction.SERVER_TO_CLIENT, _ITEM.format(f"i{number}", number), 1)
+        show(interceptor, Direction.SERVER_TO_CLIENT, turn, 1)

@@ -1,0 +1,326 @@
+"""``check_submitter``: holds a delivering Submitter to its promises, against a real endpoint that misbehaves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Final, Protocol, TypeAlias
+
+import trio
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from trio_oplog._operation import Operation
+from trio_oplog.testing._check_interceptor import search
+from trio_oplog.testing._endpoint import Behaviour, FaultyEndpoint, Hang, Reset, Respond
+from trio_oplog.testing._laws import Law, LawBroken
+from trio_oplog.testing._operations import operations
+
+DEFAULT_EXAMPLES: Final = 20
+
+SECRET: Final = "s3cret-of-the-check"  # noqa: S105
+PAYLOAD: Final = "payload-of-the-check"
+CAPACITY: Final = 32
+_FLOOD: Final = 400
+# One submit() may meet a garbage collection or a busy machine; all of them may not.
+_SLOWEST_FLOOD: Final = 1.0
+# Loopback within one process is never idle for so long: then the clock may jump.
+_IDLE: Final = 0.005
+_LONGEST_LEAVING: Final = 120.0
+_LONGEST_REAL: Final = 20.0
+
+
+class SubmitterLike(Protocol):
+    """What ``check_submitter`` asks of a submitter."""
+
+    def submit(self, operation: Operation, /) -> object:
+        """Take one operation."""
+
+    def statistics(self) -> Any:
+        """The account: ``submitted``, ``delivered``, ``dropped`` (by reason, or in all), ``queued``, ``in_flight``."""
+
+
+SubmitterFactory: TypeAlias = Callable[[str, str, int], AbstractAsyncContextManager[SubmitterLike]]
+_Part: TypeAlias = Callable[[SubmitterFactory, list[Operation]], Awaitable[None]]
+
+
+def check_submitter(factory: SubmitterFactory, *, max_examples: int = DEFAULT_EXAMPLES, seed: int | None = None) -> None:
+    """Hold a submitter to what a gateway relies on: it never blocks, never raises and accounts for everything.
+
+    Runs Trio itself, on a clock that jumps over waiting, against a ``FaultyEndpoint``: call it from a plain test.
+
+    Args:
+        factory: Called with a URL, a secret and a capacity; makes an async context manager, as ``Client`` does.
+        max_examples: How many random scripts of faults are tried; at least 1.
+        seed: Makes them repeatable.
+
+    Raises:
+        LawBroken: It breaks a promise; the error names it.
+    """
+    ours = _sample()
+    for part in (_delivers, _goes_on, _passes_the_slow, _never_blocks, _never_raises, _lets_exceptions_out, _leaves_in_time, _keeps_secrets):
+        run(lambda part=part: part(factory, ours))  # type: ignore[misc]
+    search(_ledger_holds(factory, ours), max_examples=max_examples, seed=seed)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    """Run one part under Trio; what it waits for comes at once."""
+
+    async def bounded() -> None:
+        await work()
+
+    trio.run(bounded, clock=MockClock(autojump_threshold=_IDLE))
+
+
+def _sample() -> list[Operation]:
+    """Different operations, the same in every run."""
+    from hypothesis import settings
+
+    found: list[Operation] = []
+
+    @settings(max_examples=_FLOOD, database=None, derandomize=True, deadline=None)
+    @given(operations())
+    def collect(operation: Operation) -> None:
+        found.append(operation)
+
+    collect()
+    number = len(found)
+    return [evolve(found[index % number], id=f"00000000-0000-4000-8000-{index:012}") for index in range(_FLOOD)]
+
+
+def check_ledger(submitter: SubmitterLike, submitted: int) -> None:
+    """Hold the account of this moment to the law.
+
+    Raises:
+        LawBroken: It does not balance, or counts other than was submitted.
+    """
+    read = getattr(submitter, "statistics", None)
+    if read is None:
+        raise LawBroken(Law.LEDGER, "there is no statistics()")
+    account = read()
+    dropped = dropped_in_all(account)
+    right = account.delivered + dropped + account.queued + account.in_flight
+    if account.submitted != submitted or account.submitted != right:
+        parts = f"delivered {account.delivered} + dropped {dropped} + queued {account.queued} + in flight {account.in_flight}"
+        raise LawBroken(Law.LEDGER, f"{submitted} were submitted, it says {account.submitted}; and {parts} is {right}")
+
+
+def dropped_in_all(account: Any) -> int:
+    """What an account says was dropped, whatever the reason."""
+    dropped = account.dropped
+    return sum(dropped.values()) if isinstance(dropped, Mapping) else int(dropped)
+
+
+def _submit(submitter: SubmitterLike, operation: Operation) -> None:
+    try:
+        submitter.submit(operation)
+    except Exception as error:
+        raise LawBroken(Law.SUBMIT_RAISES, f"{error!r} came out") from error
+
+
+async def _delivers(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    sent = ours[: CAPACITY // 2]
+    async with FaultyEndpoint() as endpoint:
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            for operation in sent:
+                _submit(submitter, operation)
+            with trio.move_on_after(_LONGEST_LEAVING):
+                while len(endpoint.operations) < len(sent):
+                    await trio.sleep(0.01)
+            before_leaving = list(endpoint.operations)
+            await trio.sleep(1)
+            check_ledger(submitter, len(sent))
+            for operation in ours[CAPACITY // 2 : CAPACITY]:
+                _submit(submitter, operation)
+        _compare_delivery(sent, before_leaving, Law.SUBMIT_DELIVERS)
+        _compare_delivery(ours[:CAPACITY], endpoint.operations, Law.LEAVING_DRAINS)
+        check_ledger(submitter, CAPACITY)
+        if any(request.headers.get("x-internal-secret") != SECRET for request in endpoint.requests):
+            raise LawBroken(Law.SUBMIT_DELIVERS, "a request came without the secret")
+
+
+def _compare_delivery(sent: list[Operation], arrived: list[Operation], law: Law) -> None:
+    missing = [operation for operation in sent if operation not in arrived]
+    if not missing:
+        return
+    ids = {operation.id for operation in arrived}
+    altered = [operation for operation in missing if operation.id in ids]
+    if altered:
+        raise LawBroken(Law.SUBMIT_DELIVERS, f"{len(altered)} arrived altered, the first of them is {altered[0]!r}")
+    raise LawBroken(law, f"{len(missing)} of {len(sent)} never arrived")
+
+
+async def _goes_on(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    unspeakable = evolve(ours[0], tool="\ud800")
+    async with FaultyEndpoint() as endpoint:
+        endpoint.script(Respond(status=400), Respond(status=422), Reset())
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            for operation in (*ours[1:4], unspeakable):
+                _submit(submitter, operation)
+            with trio.move_on_after(_LONGEST_LEAVING):
+                await endpoint.wait_for_requests(3)
+            await trio.sleep(30)
+            for operation in ours[4:12]:
+                _submit(submitter, operation)
+        check_ledger(submitter, 12)
+        _compare_delivery(ours[4:12], endpoint.operations, Law.SUBMIT_GOES_ON)
+
+
+async def _passes_the_slow(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    async with FaultyEndpoint() as endpoint:
+        endpoint.script(Hang())
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            for operation in ours[:8]:
+                _submit(submitter, operation)
+            await trio.sleep(1)
+            if len(endpoint.operations) < len(ours[:8]) - 1:
+                detail = f"one request hangs, and after a second {len(endpoint.operations)} of {len(ours[:8]) - 1} others have arrived"
+                raise LawBroken(Law.SUBMIT_GOES_ON, detail)
+
+
+async def _never_blocks(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    async with FaultyEndpoint() as endpoint:
+        endpoint.behaviour = Hang()
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            began = time.perf_counter()
+            for number, operation in enumerate(ours):
+                _submit(submitter, operation)
+                lasted = time.perf_counter() - began
+                if lasted > _SLOWEST_FLOOD:
+                    raise LawBroken(Law.SUBMIT_BLOCKS, f"{number + 1} calls of submit() took {lasted:.2f} s, the endpoint hung")
+            check_ledger(submitter, len(ours))
+            account = submitter.statistics()
+            if account.queued > CAPACITY or dropped_in_all(account) < len(ours) - 3 * CAPACITY:
+                detail = f"{len(ours)} submitted at once to a capacity of {CAPACITY}: {account.queued} queued"
+                raise LawBroken(Law.OVERFLOW, f"{detail}, {dropped_in_all(account)} dropped")
+            await trio.sleep(0.1)
+            check_ledger(submitter, len(ours))
+            endpoint.behaviour = Respond()
+
+
+async def _never_raises(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    async with FaultyEndpoint() as endpoint:
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            await trio.lowlevel.checkpoint()
+        _submit(submitter, ours[0])
+        check_ledger(submitter, 1)
+        await endpoint.refuse()
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            for operation in ours[:5]:
+                _submit(submitter, operation)
+        check_ledger(submitter, 5)
+
+
+class _Mine(Exception):
+    """An exception of the block."""
+
+
+async def _lets_exceptions_out(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    group = ExceptionGroup("mine", [_Mine()])
+    for mine in (_Mine(), group, KeyboardInterrupt()):
+        async with FaultyEndpoint() as endpoint:
+            came: BaseException | None = None
+            try:
+                async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+                    _submit(submitter, ours[0])
+                    raise mine
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, it is compared
+                came = error
+            if came is not mine:
+                raise LawBroken(Law.EXCEPTIONS, f"{mine!r} was raised, {came!r} came out")
+            check_ledger(submitter, 1)
+
+
+async def _leaves_in_time(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    async with FaultyEndpoint() as endpoint:
+        endpoint.behaviour = Hang()
+        began, began_real = trio.current_time(), time.monotonic()
+        with trio.move_on_after(_LONGEST_LEAVING) as patience:
+            async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+                for operation in ours[:5]:
+                    _submit(submitter, operation)
+                await trio.sleep(0.1)
+        lasted = trio.current_time() - began
+        if patience.cancelled_caught or lasted >= _LONGEST_LEAVING or time.monotonic() - began_real > _LONGEST_REAL:
+            raise LawBroken(Law.LEAVING_IS_BOUNDED, f"leaving lasted more than {lasted:.0f} s, the endpoint hung")
+        check_ledger(submitter, 5)
+
+
+async def _keeps_secrets(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    private = evolve(ours[0], arguments=f'"{PAYLOAD}"'.encode(), result_summary=PAYLOAD, arguments_meta=None)
+    with _log() as lines:
+        async with FaultyEndpoint() as endpoint:
+            endpoint.script(Respond(status=400, body=PAYLOAD.encode()), Reset())
+            async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+                _submit(submitter, private)
+                _submit(submitter, evolve(private, id=ours[1].id))
+                await trio.sleep(1)
+    lines.append(repr(submitter))
+    told = [line for line in lines if SECRET in line or PAYLOAD in line]
+    if told:
+        raise LawBroken(Law.SECRETS, f"a line of the log, or the repr, says too much: {told[0].splitlines()[0][:200]}")
+
+
+@contextmanager
+def _log() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    class _Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(formatter.format(record))
+
+    formatter, handler, root = logging.Formatter(), _Keep(), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        root.removeHandler(handler)
+
+
+_BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
+    Respond(),
+    Respond(status=200, body=b"{}"),
+    Respond(status=503, headers=(("Retry-After", "1"),)),
+    Respond(status=400),
+    Respond(delay=2.0),
+    Respond(status=500, body=b"oh no"),
+    Respond(status=302, headers=(("Location", "/elsewhere"),)),
+    Reset(),
+    Hang(),
+)
+
+
+def _ledger_holds(factory: SubmitterFactory, ours: list[Operation]) -> Callable[[], None]:
+    """Any script of faults, any number of operations with pauses between them."""
+
+    @given(script=st.lists(st.sampled_from(_BEHAVIOURS), max_size=8), counts=st.lists(st.integers(0, CAPACITY), max_size=4))
+    def holds(script: list[Behaviour], counts: list[int]) -> None:
+        async def play() -> None:
+            async with FaultyEndpoint() as endpoint:
+                endpoint.script(*script)
+                submitted = 0
+                async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+                    for count in counts:
+                        for operation in ours[submitted : submitted + count]:
+                            _submit(submitter, operation)
+                        submitted += count
+                        check_ledger(submitter, submitted)
+                        await trio.sleep(0.5)
+                        check_ledger(submitter, submitted)
+                check_ledger(submitter, submitted)
+                account = submitter.statistics()
+                if account.queued or account.in_flight:
+                    detail = f"{account.queued} queued and {account.in_flight} in flight after the block was left"
+                    raise LawBroken(Law.LEDGER, detail)
+                arrived = Counter(operation.id for operation in endpoint.operations)
+                if account.delivered > len(arrived):
+                    raise LawBroken(Law.LEDGER, f"{account.delivered} are counted as delivered, {len(arrived)} arrived")
+
+        run(play)
+
+    return holds

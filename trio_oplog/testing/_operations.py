@@ -1,0 +1,114 @@
+"""The strategies of values: operations, ids, JSON."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
+from trio_oplog.testing._dice import Dice
+
+_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_TEXTS: Final = ("a", "b", "tool/with.dots", "ünï😀", "\u2028", "x" * 1024, "\x00", '"\\', "%25&=")
+_ARGUMENTS: Final = (
+    None,
+    b"{}",
+    b'{"text":"hello"}',
+    b'{ "b":1.0e1,\n "a":"\\ud800" }',
+    '{"é":["😀"]}'.encode(),
+    b"9007199254740993",
+    b"false",
+)
+_DIGEST: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def request_ids() -> st.SearchStrategy[str | int | float]:
+    """JSON-RPC ids that a call may have: strings and numbers, those that look alike among them.
+
+    Shrinks towards 0 and the empty string.
+
+    Returns:
+        A strategy of values that ``json.dumps`` spells.
+    """
+    awkward = (0, 1, "1", "", -1, 2**53, 2**53 + 1, str(2**53), 2**64 + 1, 1.5, "1.5", "\ud800", "\x00", "null")
+    return st.one_of(st.integers(min_value=0, max_value=9), st.sampled_from(awkward), st.integers(), st.text(max_size=8))
+
+
+def json_values(*, max_leaves: int = 8, lone_surrogates: bool = False) -> st.SearchStrategy[Any]:
+    """Any JSON value.
+
+    Shrinks towards ``None``, and to few and small parts.
+
+    Args:
+        max_leaves: About how many scalars a value holds at most; at least 1.
+        lone_surrogates: Whether texts may hold what has no UTF-8.
+
+    Returns:
+        A strategy of values that ``json.dumps`` spells as strict JSON.
+    """
+    texts = st.text(max_size=12)
+    if lone_surrogates:
+        texts = st.one_of(texts, st.text(st.characters(categories=("Cs", "Ll")), max_size=4))
+    numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+    scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
+    return st.recursive(
+        scalars,
+        lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
+        max_leaves=max_leaves,
+    )
+
+
+@st.composite
+def operations(draw: st.DrawFn, *, workspace_id: str | None = None) -> Operation:
+    """Operations as an interceptor makes them, with every field in every form.
+
+    Shrinks to a call of the tool ``a`` without arguments or result, at the beginning of 2026.
+
+    Args:
+        workspace_id: Whose operations; ``None`` draws one of a few.
+
+    Returns:
+        A strategy of ``Operation``.
+    """
+    identity = draw(st.binary(min_size=16, max_size=16))
+    dice = Dice(draw(st.binary(min_size=32, max_size=32)))
+    started_at = _EPOCH + timedelta(seconds=dice.number(256), microseconds=dice.pick((0, 1, 999_999, 500_000)))
+    duration_ms = dice.pick((0, 1, 250, 2**31 - 1))
+    optional = (None, *_TEXTS)
+    arguments = dice.pick(_ARGUMENTS)
+    meta = _some_meta(dice)
+    return Operation(
+        id=str(uuid.UUID(bytes=identity, version=4)),
+        workspace_id=workspace_id or dice.pick(("ws-1", "ws-2", "ws-é")),
+        source=dice.pick(("sdk", "llm", "tui")),
+        env_id=dice.pick(("local", *_TEXTS)),
+        tool=dice.pick(_TEXTS),
+        is_error=dice.chance(2),
+        started_at=started_at,
+        completed_at=started_at + timedelta(milliseconds=min(duration_ms, 10_000)),
+        duration_ms=duration_ms,
+        user_id=dice.pick(optional),
+        thread_id=dice.pick(optional),
+        request_id=dice.pick((None, "", "1", *_TEXTS)),
+        arguments=arguments,
+        arguments_meta=ArgumentsMeta(size_bytes=70_000, sha256=_DIGEST) if arguments is None and dice.chance(3) else None,
+        result_summary=dice.pick((None, "ok", "", "grün 😀\n", "y" * 4096)),
+        result_meta=meta,
+    )
+
+
+def _some_meta(dice: Dice) -> ResultMeta | None:
+    cut = dice.chance(3)
+    return dice.pick(
+        (
+            None,
+            ResultMeta(outcome=dice.pick(tuple(Outcome))),
+            ResultMeta(truncated=True, total_bytes=5000, sha256=_DIGEST, duplicate_id=True if cut else None),
+            ResultMeta(outcome=Outcome.RPC_ERROR, error_code=dice.pick((-32603, 0, 2**31))),
+            ResultMeta(outcome=Outcome.FAILED, exit_code=3, reported_duration_ms=12),
+            ResultMeta(content_types=("text", "image"), reported_duration_ms=0),
+        )
+    )
