@@ -312,6 +312,21 @@ async def test_an_acknowledged_record_is_on_the_disk(tmp_path: Path, make_operat
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
+async def test_a_file_that_somebody_else_keeps_locked_is_waited_for_and_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog.collector._databases._PATIENCE", 0.1)
+    file = tmp_path / "operations.sqlite3"
+    blocker = sqlite3.connect(file, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    store = open_store(f"sqlite:///{file}")
+    with pytest.raises(StoreError, match="SQLITE_BUSY"):
+        await store.find(EVERYTHING)
+    blocker.close()
+    assert await store.find(EVERYTHING) == []
+    await store.aclose()
+
+
 async def test_a_store_of_a_later_version_is_refused_and_not_touched(store_url: str) -> None:
     async with open_store(store_url) as store:
         assert store._engine is not None

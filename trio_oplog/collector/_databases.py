@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -17,6 +19,8 @@ READERS: Final = 4
 
 _PATIENCE: Final = 10
 """How long to wait for a lock or for a connection, in seconds."""
+
+_MOMENT: Final = 0.01
 
 # Any number that nobody else locks in the same database.
 _POSTGRESQL_LOCK: Final = 0x6F70_6C6F_67
@@ -70,18 +74,35 @@ def _engine(url: URL, **options: Any) -> Engine:
 def _sqlite(url: URL) -> Engine:
     file = Path(str(url.database))
     try:
-        # SQLite would let the umask decide who reads what everybody's tools were told.
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        # SQLite would let the umask decide who reads what everybody's tools were told.  A file that is there is not opened:
+        # closing it would take away the locks that this process has on it.
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
     except OSError as error:
         raise StoreError(f"the file {file} cannot be opened: {error.strerror}") from None
     engine = _engine(url, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log.  SQLite does not wait for its turn to do this, so two that open a new file would collide."""
+    deadline = monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+        else:
+            return
+        sleep(_MOMENT)
 
 
 def _lock_sqlite(connection: Connection) -> None:

@@ -65,4 +65,4 @@ def read_batch(body: bytes) -> Batch | None:
 
 def _id(line: bytes) -> str | None:
     named = _named.read(line)
-    return None if named is None or named.id is None else name(named.id)
+    return name(named.id) if named is not None and named.id else None
