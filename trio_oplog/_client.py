@@ -22,6 +22,7 @@ from trio_oplog._operation import Operation
 from trio_oplog._queue import Overflow, Queue
 from trio_oplog._record import OVERHEAD, Record, payload_size, shrink
 from trio_oplog._retry import Retry
+from trio_oplog._spool import Spool, SpoolBacklog
 
 _MIB: Final = 1024 * 1024
 
@@ -57,9 +58,12 @@ class Client:
         overflow: Who goes when the queue is full: ``"drop_newest"`` or ``"drop_oldest"``.
         on_drop: Called with each operation that is given up and why: in Trio's thread, or in the one that
             ``submit_from_thread()`` was called in.  Must not block; if it raises, that is counted.
+        spool: Where operations wait on disk until the endpoint has stored them.  Without one they wait in memory.
 
     Raises:
         ConfigError: A value is wrong; the error names it.  Nothing was made.
+        SpoolInUseError: On entering: another process or client has the spool.
+        SpoolError: On entering: the spool's file cannot be opened, or is something else.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Client:
         record_max_bytes: int = _MIB,
         overflow: str = "drop_newest",
         on_drop: Callable[[Operation, DropReason], object] | None = None,
+        spool: Spool | None = None,
     ) -> None:
         endpoint = _check_url(url)
         _check_secret(secret)
@@ -95,6 +100,8 @@ class Client:
             raise ConfigError("http", "must be an httpx.AsyncClient")
         if on_drop is not None and not callable(on_drop):
             raise ConfigError("on_drop", "must be callable")
+        if spool is not None and not isinstance(spool, Spool):
+            raise ConfigError("spool", "must be a Spool")
 
         self._concurrency = concurrency
         self._drain_timeout = drain_timeout
@@ -103,7 +110,11 @@ class Client:
         self._queue = Queue(capacity, queue_bytes, Overflow(overflow))
         self._queue.closed = True  # until the block is entered
         self._endpoint = Endpoint(endpoint, secret, http, request_timeout)
-        self._backlog: Backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
+        self._backlog: Backlog
+        if spool is None:
+            self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
+        else:
+            self._backlog = SpoolBacklog(spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow))
         self._courier = Courier(
             self._endpoint,
             retry or Retry(),
@@ -173,6 +184,7 @@ class Client:
             size = OVERHEAD + min(payload_size(operation), self._record_max)
         except Exception:  # noqa: BLE001 -- no Operation: submit() counts it
             size = OVERHEAD
+        await self._backlog.has_room(size)
         await self._queue.has_room(size)
         self.submit(operation)
 
@@ -197,8 +209,8 @@ class Client:
 
     @property
     def healthy(self) -> bool:
-        """Whether the client is open and its endpoint is not known to be down."""
-        return not self._queue.closed and not self._courier.breaker.is_open
+        """Whether the client is open, its endpoint not known to be down and its spool not failing."""
+        return not (self._queue.closed or self._courier.breaker.is_open or self._backlog.failing)
 
     @property
     def last_error(self) -> str | None:
@@ -226,10 +238,10 @@ class Client:
             submitted=ledger.submitted + waiting + sum(refused.values()),
             delivered=ledger.delivered,
             dropped=MappingProxyType(dropped),
-            queued=len(self._queue) + waiting,
+            queued=len(self._queue) + waiting + self._backlog.pending,
             in_flight=ledger.in_flight,
-            recovered=0,
-            spooled=0,
+            recovered=self._backlog.recovered,
+            spooled=self._backlog.spooled,
             peak_queued=self._queue.peak,
             queued_bytes=self._queue.bytes,
             oldest_age=self._queue.oldest_age,
@@ -249,7 +261,7 @@ class Client:
         """
         _check_seconds("timeout", timeout, least=0.0)
         self._doorway.let_in()
-        outstanding = len(self._queue) + self._ledger.in_flight
+        outstanding = len(self._queue) + self._backlog.pending + self._ledger.in_flight
         with trio.move_on_after(timeout):
             return await self._ledger.flush(self._number, outstanding)
         return False
@@ -260,7 +272,7 @@ class Client:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ClientStateError("a Client can be entered only once")
-        await trio.lowlevel.checkpoint()
+        self._number = await self._backlog.open()
         self._entered = True
         self._queue.closed = False
         self._nursery = trio.open_nursery()
@@ -281,10 +293,13 @@ class Client:
         """Run the couriers, out of reach of what cancels the block: it is leaving that ends them."""
         try:
             with self._delivering:
-                async with trio.open_nursery() as nursery:
-                    for _ in range(self._concurrency):
-                        await nursery.start(self._courier.run)
-                    task_status.started()
+                async with trio.open_nursery() as service:
+                    await service.start(self._backlog.run)
+                    async with trio.open_nursery() as couriers:
+                        for _ in range(self._concurrency):
+                            await couriers.start(self._courier.run)
+                        task_status.started()
+                    service.cancel_scope.cancel()
         finally:
             self._finished.set()
 
@@ -294,6 +309,7 @@ class Client:
         self._doorway.close()
         before = self._ledger.delivered, dict(self._ledger.dropped)
         self._queue.close()
+        self._courier.leave()
         try:
             with trio.move_on_after(self._drain_timeout, shield=True):
                 await self._finished.wait()
@@ -301,7 +317,6 @@ class Client:
             try:
                 await self._end()
             finally:
-                self._ledger.drop(self._queue.take(self._queue.capacity), DropReason.DRAIN_TIMEOUT)
                 self._report = self._drain_report(before, monotonic() - began)
 
     async def _end(self) -> None:
@@ -314,6 +329,7 @@ class Client:
             # Only what is no Exception gets past a courier, such as a Ctrl-C that hit a task of the HTTP client.
             raise _leaf(group) from None
         finally:
+            await self._backlog.close()
             await self._endpoint.aclose()
 
     def _drain_report(self, before: tuple[int, dict[DropReason, int]], duration: float) -> DrainReport:
@@ -322,7 +338,7 @@ class Client:
         report = DrainReport(
             delivered=self._ledger.delivered - delivered,
             dropped=MappingProxyType(lost),
-            spooled=0,
+            spooled=self._backlog.pending,
             duration=duration,
             timed_out=DropReason.DRAIN_TIMEOUT in lost,
         )

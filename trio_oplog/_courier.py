@@ -21,6 +21,30 @@ class Backlog(Protocol):
 
     durable: bool
     """Whether a record that is not delivered now can be delivered by the next run."""
+    pending: int
+    """How many records it holds that are neither in the queue nor in flight."""
+    spooled: int
+    """How many it has committed."""
+    recovered: int
+    """How many an earlier run left."""
+    failing: bool
+    """Whether it cannot do what it is there for."""
+
+    async def open(self) -> int:
+        """Get ready; the number of the last record that ever was in it."""
+        ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Do its own work until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Keep or give up what is left, couriers having ended."""
+        ...
+
+    async def has_room(self, size: int) -> None:
+        """Wait until another record of that size would not make it overflow."""
+        ...
 
     async def take(self, count: int, max_bytes: int) -> Sequence[Record]:
         """Wait for sealed records, which are in flight from then on; none when there will never be any."""
@@ -33,6 +57,10 @@ class Backlog(Protocol):
     def abandoned(self, records: Sequence[Record]) -> None:
         """Delivery ends while these are in flight."""
         ...
+
+
+class _LeavingError(Exception):
+    """The endpoint is down, the block is being left, and the records are safe: no use in waiting."""
 
 
 class Courier:
@@ -60,6 +88,11 @@ class Courier:
         self._batch_bytes = batch_bytes
         self._record_max = record_max
 
+    def leave(self) -> None:
+        """The block is being left: where the records are safe, do not wait for an endpoint that is down."""
+        if self._backlog.durable:
+            self.breaker.give_up()
+
     @trio.lowlevel.enable_ki_protection  # Ctrl-C is for the task that runs the block; the ledger must not be left half-written
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until the backlog is closed and empty."""
@@ -69,6 +102,8 @@ class Courier:
             try:
                 await self._deliver(records)
                 abandoned = False
+            except _LeavingError:
+                return
             except Exception as bug:  # noqa: BLE001 -- ours: it must not end the gateway, nor the deliveries after it
                 abandoned = False
                 place = traceback.extract_tb(bug.__traceback__)[-1]
@@ -137,6 +172,9 @@ class Courier:
             probe = await self.breaker.admit()
         if scope.cancelled_caught:
             return None
+        if self.breaker.given_up and self.breaker.is_open:
+            self.breaker.unknown(probe=probe)
+            raise _LeavingError
         told = False
         try:
             if as_batch:

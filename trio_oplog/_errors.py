@@ -7,6 +7,8 @@
     ├── ConfigError(ValueError)   a value handed to a constructor is wrong
     ├── ListError                 an endpoint did not answer with a list of operations
     ├── QueryError(ValueError)    a list was asked for in a way that has no answer
+    ├── SpoolError                a spool's file cannot be used
+    │   └── SpoolInUseError       another process or client has it
     ├── StoreError                the collector's store cannot be opened, read or written
     │   └── StoreVersionError     it was written by a later version of this package
     ├── TokenFileError(ValueError)  a gateway's file of tokens cannot be used
@@ -140,3 +142,24 @@ class TokenFileError(OplogError, ValueError):
 
 class ClientStateError(OplogError, RuntimeError):
     """A Client was entered a second time; nothing changed."""
+
+
+class SpoolError(OplogError):
+    """A spool's file cannot be used; it was left as it is.
+
+    Attributes:
+        path: Which file.
+        problem: What is wrong with it, as the end of a sentence.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the spool {self.path} {self.problem}"
+
+
+class SpoolInUseError(SpoolError):
+    """Another process or client has the spool open; this one changed nothing."""

@@ -148,9 +148,9 @@ class Ledger:
 
     def drop(self, records: Sequence[Record], reason: DropReason) -> None:
         """These are given up; whoever held them as queued or in flight does so no more."""
+        self._count(reason, len(records))
         for record in records:
             record.settled = True
-            self._count(reason)
             if self._on_drop is None:
                 continue
             try:
@@ -164,16 +164,26 @@ class Ledger:
 
     def refuse(self, operation: Operation | None, reason: DropReason) -> None:
         """This one was submitted and is given up at once; ``None`` when it was none at all."""
-        self._count(reason)
+        self._count(reason, 1)
         self._lost_since_flush = True
         if operation is not None:
             self.tell(operation, reason)
 
-    def _count(self, reason: DropReason) -> None:
-        count = self.dropped[reason] = self.dropped[reason] + 1
-        # At powers of two: the first loss is said at once, and a flood costs a few dozen lines.
-        if count & (count - 1) == 0:
-            logger.warning("%d operations dropped: %s", count, reason.value)
+    def lose(self, count: int, reason: DropReason) -> None:
+        """So many that were queued are given up unseen; whoever waits for a flush hears of it."""
+        self._count(reason, count)
+        if count:
+            self._lost_since_flush |= not self._flushes
+            for flush in self._flushes:
+                flush.lost = True
+                flush.over.set()
+
+    def _count(self, reason: DropReason, count: int) -> None:
+        before = self.dropped[reason]
+        self.dropped[reason] = after = before + count
+        # At each power of two: the first loss is said at once, and a flood costs a few dozen lines.
+        if after.bit_length() > before.bit_length():
+            logger.warning("%d operations dropped: %s", after, reason.value)
 
     def tell(self, operation: Operation, reason: DropReason) -> None:
         """Call ``on_drop``, whatever it does."""

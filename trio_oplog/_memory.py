@@ -36,11 +36,31 @@ class MemoryBacklog:
     """Couriers take straight from the queue; what they cannot deliver is lost, and counted."""
 
     durable = False
+    pending = spooled = recovered = 0
+    failing = False
 
     def __init__(self, queue: Queue, ledger: Ledger, record_max_bytes: int) -> None:
         self._queue = queue
         self._ledger = ledger
         self._record_max = record_max_bytes
+
+    async def open(self) -> int:
+        """Nothing to open; the first number is 1."""
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Nothing to do meanwhile."""
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+
+    async def close(self) -> None:
+        """Give up what nobody took."""
+        self._ledger.drop(self._queue.take(self._queue.capacity), DropReason.DRAIN_TIMEOUT)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def has_room(self, size: int) -> None:
+        """The queue is all there is, and has its own."""
 
     async def take(self, count: int, max_bytes: int) -> Sequence[Record]:
         """Wait for records; none when the queue is closed and empty."""

@@ -26,6 +26,7 @@ class Record:
         body: The encoded document; ``None`` until it is sealed.
         id: The operation's id, once it is sealed.
         settled: Whether it was delivered or dropped.
+        saved: Whether it is in a spool's file.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Record:
     body: bytes | None = attrs.field(default=None, repr=False)
     id: str = attrs.field(default="", repr=False)
     settled: bool = False
+    saved: bool = False
 
     @property
     def wire(self) -> bytes:

@@ -114,6 +114,7 @@ class Breaker:
 
     def __init__(self, retry: Retry, endpoint: str, log: Callable[..., None]) -> None:
         self.is_open = False
+        self.given_up = False
         self.successes = 0
         self._retry = retry
         self._endpoint = endpoint
@@ -136,7 +137,7 @@ class Breaker:
             return False
         await self._probe.acquire()
         try:
-            if self.is_open:
+            if self.is_open and not self.given_up:
                 with trio.move_on_at(self._until):
                     await self._closed.wait()
         except BaseException:
@@ -169,6 +170,11 @@ class Breaker:
         elif probe and self.is_open:
             self._wait(pause)
         self.unknown(probe=probe)
+
+    def give_up(self) -> None:
+        """Let nobody wait for the endpoint any more."""
+        self.given_up = True
+        self._closed.set()
 
     def _wait(self, pause: float) -> None:
         self._openings += 1

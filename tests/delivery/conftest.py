@@ -195,6 +195,18 @@ def balanced() -> Callable[[Client], bool]:
     return check
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what other tasks and threads bring about; nothing tells when."""
+    with trio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 -- threads and sockets set no events of ours
+            await trio.sleep(0.001)
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    return until
+
+
 @pytest.fixture
 def secret() -> str:
     return SECRET
