@@ -13,6 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from os import urandom
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -76,7 +77,7 @@ class InterceptorStatistics:
     internal_errors: int
 
 
-_moment = datetime.fromtimestamp
+_now = partial(datetime.now, UTC)
 _read_client_frame = FrameReader(ClientMessage, FROM_CLIENT).read
 
 M = TypeVar("M", bound=Envelope)
@@ -114,7 +115,7 @@ class Interceptor:
     Args:
         submitter: Takes the operations.  One that raises is counted and logged, and costs that operation only.
         config: What to write into every operation, and the limits.
-        clock: The time of day in seconds since the epoch.
+        clock: The time of day, as an aware datetime in UTC.
         monotonic: A clock for durations, in seconds.
         new_id: Makes the id of an operation: UUID text.  ``None``: random ones.
     """
@@ -124,7 +125,7 @@ class Interceptor:
         submitter: Submitter,
         config: Config,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], datetime] = _now,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -326,8 +327,8 @@ class Interceptor:
             call.env_id or end.server_name or self._server_name or config.default_env_id,
             call.tool,
             end.is_error,
-            _moment(call.began_at, UTC),
-            _moment(self._clock(), UTC),
+            call.began_at,
+            self._clock(),
             elapsed_ms if 0 <= elapsed_ms <= DURATION_MAX_MS else _clamp(elapsed_ms),
             config.user_id or call.user_id,
             call.thread_id,

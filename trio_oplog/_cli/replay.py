@@ -79,8 +79,8 @@ class _Tape:
     now: float = 0.0
     ids: int = 0
 
-    def clock(self) -> float:
-        return self.session.began_at + self.now
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(self.session.began_at + self.now, UTC)
 
     def monotonic(self) -> float:
         return self.now

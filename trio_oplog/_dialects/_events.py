@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -12,6 +13,9 @@ from trio_oplog._operation import ArgumentsMeta
 
 UNKNOWN_TOOL: Final = "unknown"
 """The tool of a call that names none."""
+
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class ItemKey(NamedTuple):
@@ -45,7 +49,7 @@ class Call(Struct, eq=False, gc=False):
     turn: tuple[str | None, str | None] | None = None
     """Thread and turn that the call cannot outlive; ``None`` when it can."""
 
-    began_at: float = 0.0
+    began_at: datetime = NEVER
     began: float = 0.0
     shares_key: bool = False
     later: deque[Call] | None = None

@@ -1,0 +1,36 @@
+"""(f) What ``import trio_oplog`` adds to the ``import trio, httpx`` that its users have anyway."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.measure import Row, show
+
+PROGRAM = """
+import time
+began = time.perf_counter()
+import trio, httpx
+between = time.perf_counter()
+import trio_oplog
+print(between - began, time.perf_counter() - between)
+"""
+RUNS = 15
+ADDED_MAX_MS = 60
+
+
+def run() -> bool:
+    """Print the table."""
+    best = [float("inf"), float("inf")]
+    for _ in range(RUNS):
+        printed = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)  # noqa: S603
+        best = [min(pair) for pair in zip(best, map(float, printed.stdout.split()), strict=True)]
+    baseline, added = best
+    row = Row(
+        f"import trio_oplog (at most {ADDED_MAX_MS} ms)",
+        f"{added * 1e3:.1f} ms",
+        f"{baseline * 1e3:.1f} ms trio, httpx",
+        added * 1e3 / ADDED_MAX_MS,
+        "<= 1",
+    )
+    return show("(f) Import time, added to that of trio and httpx; the ratio is of what is allowed", [row])
