@@ -89,7 +89,7 @@ async def test_a_cancelled_block_ends_a_child_that_runs() -> None:
 
 async def test_a_signal_reaches_the_server_that_a_launcher_has_started() -> None:
     launcher = f"{' '.join(PYTHON[:-1])} -c 'import time; print(\"up\"); time.sleep(600)' & wait"
-    async with open_child(["sh", "-c", launcher]) as child:
+    async with open_child(["sh", "-c", launcher], kill_after=0.3) as child:
         assert await child.receive() == b"up\n"
         [server] = psutil.Process(child.pid).children()
         child.signal(signal.SIGTERM)

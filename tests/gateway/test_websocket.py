@@ -134,6 +134,7 @@ async def test_cutting_off_ends_a_connection_whose_reader_is_held_back() -> None
             await trio.lowlevel.checkpoint()
         with trio.fail_after(5):
             await WebSocketFrames(ours).aclose()
+            await ours.wait_closed()
             await WebSocketFrames(ours).aclose()
 
 

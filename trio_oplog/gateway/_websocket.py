@@ -74,11 +74,10 @@ class WebSocketFrames:
         connection = self._connection
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(connection.stream)
-            # A reader that is held back because of a full queue does not notice that the connection is gone, and would
-            # keep the connection's nursery open for ever.
-            if connection.recv_flow_control is not None:
-                connection.recv_flow_control.set()
-            await connection.wait_closed()
+        # A reader that is held back because of a full queue does not notice that its connection is gone, and would keep
+        # the connection's nursery open for ever.  No waiting for it here: a cancelled reader never says that it is done.
+        if connection.recv_flow_control is not None:
+            connection.recv_flow_control.set()
 
 
 def _how_closed(error: ConnectionClosed) -> Closed:
