@@ -37,8 +37,9 @@ from trio_oplog._dialects import (
     read_server_name,
 )
 from trio_oplog._envelope import Envelope, Frame, FrameReader, RequestKey, read_key
-from trio_oplog._limits import cut
+from trio_oplog._limits import cut, shrink
 from trio_oplog._operation import Config, Operation, Outcome, ResultMeta, Submitter
+from trio_oplog._wire import decode, encode
 
 _log = logging.getLogger("trio_oplog")
 
@@ -62,6 +63,7 @@ class InterceptorStatistics:
         evicted: Those of them that ended because too many were open.
         unanswered: Those of them that ended because the connection did.
         submit_errors: Operations that the Submitter raised on; it should not.
+        redact_errors: Operations that went without their payload because ``Config.redact`` failed on them.
         internal_errors: Messages lost to a mistake: something shown that is no frame, a clock that raises, or an error in this
             package (please report it).
     """
@@ -74,6 +76,7 @@ class InterceptorStatistics:
     evicted: int
     unanswered: int
     submit_errors: int
+    redact_errors: int
     internal_errors: int
 
 
@@ -157,6 +160,7 @@ class Interceptor:
         self._evicted = 0
         self._unanswered = 0
         self._submit_errors = 0
+        self._redact_errors = 0
         self._internal_errors = 0
 
     def __repr__(self) -> str:
@@ -217,6 +221,7 @@ class Interceptor:
             evicted=self._evicted,
             unanswered=self._unanswered,
             submit_errors=self._submit_errors,
+            redact_errors=self._redact_errors,
             internal_errors=self._internal_errors,
         )
 
@@ -338,12 +343,23 @@ class Interceptor:
             summary,
             ResultMeta(**notes) if notes else None,
         )
+        if config.redact is not None:
+            operation = self._redacted(operation, config.redact)
         self._recorded += 1
         try:
             self._submitter.submit(operation)
         except Exception as error:  # noqa: BLE001  # somebody else's mistake must not reach the gateway
             self._submit_errors += 1
             _log.error("the submitter raised %s; operation %s is lost", type(error).__name__, operation.id)
+
+    def _redacted(self, operation: Operation, redact: Callable[[Operation], Operation]) -> Operation:
+        """What a redactor makes of an operation.  One that fails costs the payload, never the record, and never leaks it."""
+        try:
+            return decode(encode(redact(operation)))
+        except Exception as error:  # noqa: BLE001  # its message may quote the payload
+            self._redact_errors += 1
+            _log.error("the redactor failed with %s; operation %s goes without its payload", type(error).__name__, operation.id)
+            return shrink(operation)
 
     def _item_id(self, identity: tuple[str | int | None, ...]) -> str:
         """The id that every connection watching this execution derives alike."""

@@ -6,10 +6,11 @@ import json
 from hashlib import sha256
 from typing import Any, Final
 
+import attrs
 from msgspec import MsgspecError, Raw
 from msgspec.json import Decoder
 
-from trio_oplog._operation import ArgumentsMeta
+from trio_oplog._operation import ArgumentsMeta, Operation, ResultMeta
 
 NAME_MAX_BYTES: Final = 1_024
 """Longest identifier kept (a tool, an id, a user), in bytes of UTF-8: 1 024.  Real ones are below 100."""
@@ -86,3 +87,27 @@ def _is_beyond_json(text: bytes) -> bool:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
+
+
+def shrink(operation: Operation) -> Operation:
+    """Put size and digest in the place of the arguments and of the result's text.
+
+    Args:
+        operation: Any operation.
+
+    Returns:
+        The same object where it has neither.
+    """
+    if operation.arguments is None and operation.result_summary is None:
+        return operation
+    arguments_meta = operation.arguments_meta
+    if operation.arguments is not None:
+        digest = sha256(operation.arguments).hexdigest()
+        arguments_meta = ArgumentsMeta(size_bytes=len(operation.arguments), sha256=digest)
+    result_meta = operation.result_meta
+    if operation.result_summary is not None and (result_meta is None or result_meta.sha256 is None):
+        # A summary that was cut already carries the size and digest of the whole text, which are the better ones.
+        text = operation.result_summary.encode("utf-8", "replace")
+        digest = sha256(text).hexdigest()
+        result_meta = attrs.evolve(result_meta or ResultMeta(), truncated=True, total_bytes=len(text), sha256=digest)
+    return attrs.evolve(operation, arguments=None, arguments_meta=arguments_meta, result_summary=None, result_meta=result_meta)

@@ -167,6 +167,11 @@ def _yes_or_no(_: Any, attribute: Attribute[Any], value: object) -> None:
         raise ConfigError(attribute.name, "must be True or False")
 
 
+def _optional_function(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise ConfigError(attribute.name, "must be a function, or None")
+
+
 @frozen(kw_only=True)
 class Config:
     """What an Interceptor writes into every operation, and its limits.
@@ -180,6 +185,8 @@ class Config:
         default_env_id: The ``env_id`` of a call that names neither an environment nor a server; not empty.
         max_pending: How many calls may be open at once before the oldest is evicted; at least 1.
         record_items: Whether to record what the model calls (Codex items) besides what the client calls.
+        redact: Sees each operation before anybody else does and returns the one to hand over; ``redact_keys()`` makes such a
+            function.  If it raises, or returns what is no operation, the payload is replaced by its size and digest.
 
     Raises:
         ConfigError: A value is wrong; the error names the field.
@@ -193,3 +200,4 @@ class Config:
     default_env_id: str = field(default="local", validator=_non_empty_text)
     max_pending: int = field(default=1024, validator=_at_least(1))
     record_items: bool = field(default=True, validator=_yes_or_no)
+    redact: Callable[[Operation], Operation] | None = field(default=None, validator=_optional_function, repr=False)

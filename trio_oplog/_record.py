@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final, cast
 
 import attrs
 
-from trio_oplog._operation import ArgumentsMeta, Operation, ResultMeta
+from trio_oplog._limits import shrink
+from trio_oplog._operation import Operation
 from trio_oplog._wire import decode, encode
 
 OVERHEAD: Final = 1024
@@ -88,27 +88,3 @@ class Record:
 def payload_size(operation: Operation) -> int:
     """What an operation's payload weighs; characters count as bytes, which is near enough for a budget."""
     return len(operation.arguments or b"") + len(operation.result_summary or "")
-
-
-def shrink(operation: Operation) -> Operation:
-    """Put size and digest in the place of the arguments and of the result's text.
-
-    Args:
-        operation: Any operation.
-
-    Returns:
-        The same object where it has neither.
-    """
-    if operation.arguments is None and operation.result_summary is None:
-        return operation
-    arguments_meta = operation.arguments_meta
-    if operation.arguments is not None:
-        digest = hashlib.sha256(operation.arguments).hexdigest()
-        arguments_meta = ArgumentsMeta(size_bytes=len(operation.arguments), sha256=digest)
-    result_meta = operation.result_meta
-    if operation.result_summary is not None and (result_meta is None or result_meta.sha256 is None):
-        # A summary that was cut already carries the size and digest of the whole text, which are the better ones.
-        text = operation.result_summary.encode("utf-8", "replace")
-        digest = hashlib.sha256(text).hexdigest()
-        result_meta = attrs.evolve(result_meta or ResultMeta(), truncated=True, total_bytes=len(text), sha256=digest)
-    return attrs.evolve(operation, arguments=None, arguments_meta=arguments_meta, result_summary=None, result_meta=result_meta)
