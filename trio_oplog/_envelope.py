@@ -81,6 +81,10 @@ class FrameReader(Generic[M]):
             return self._read_odd(frame, answers=answers)
         except _REFUSED:
             return self._reread(frame, answers=answers)
+        except TypeError:
+            if not isinstance(frame, str):
+                raise
+            return self.read(str.__str__(frame), answers=answers)  # msgspec takes no subclass of str
         if found.__class__ is list:
             return self._read_batch(frame, found, answers=answers)
         method = found.method
@@ -154,7 +158,7 @@ _NUMBER_MAX: Final = 4_400
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation])
 
 _QUOTE: Final = ord('"')
-_NUMBER_BEGINS: Final = frozenset(b"-0123456789")
+_NUMBER_BEGINS: Final = frozenset(b"-0123456789NI")  # NaN and Infinity: numbers to Python's json
 _plain_id = Decoder(int | str).decode
 
 
@@ -162,7 +166,7 @@ def read_id(raw: Raw) -> RequestId | None:
     """The id of a request or response; ``None`` for what is no id: absent, null, a bool, an array, an object.
 
     Numbers are compared by their exact value: 2**53 and 2**53 + 1 differ, 1 and 1.0 are one number.  Of numbers beyond
-    reason (over 4 400 characters, or an exponent over 10**18) the spelling is compared.
+    reason (over 4 400 characters, an exponent over 10**18, NaN) the spelling is compared.
     """
     try:
         key = _plain_id(raw)
@@ -195,7 +199,7 @@ def _read_odd_id(spelling: bytes) -> RequestId | None:
         return None
     text = spelling.decode()
     try:
-        if len(text) <= _NUMBER_MAX:
+        if len(text) <= _NUMBER_MAX and text[-1].isdigit():
             return RequestId(Decimal(text, _EXACT), name(text))
     except InvalidOperation:  # an exponent beyond any Decimal
         pass

@@ -1,0 +1,169 @@
+"""Reading JSON without changing it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from tests.frames import BROKEN, AnyFrame, deep, frames_of, in_any_form, members, often, one_of, scalar, string, texts, value
+from trio_oplog._json import ABSENT, Reader, elements, encoded
+
+
+class Inner(Struct):
+    text: str | None = None
+
+
+class Shape(Struct):
+    text: str | None = None
+    number: int | None = None
+    flag: bool | None = None
+    raw: Raw = ABSENT
+    inner: Inner | None = None
+    maybe: Inner | UnsetType | None = UNSET
+    several: list[Inner] | None = None
+    renamed: str | None = field(name="re-named", default=None)
+
+
+READER = Reader(Shape)
+
+
+def seen(read: Shape | None) -> Any:
+    """A Shape with its raw text as bytes: Raw compares by identity."""
+    if read is None:
+        return None
+    return [bytes(part) if isinstance(part, Raw) else part for part in (getattr(read, name) for name in read.__struct_fields__)]
+
+
+def spaced(draw: st.DrawFn) -> str:
+    inner = often(members({"text": often(string)}, most=2))
+    parts = {
+        "text": string,
+        "number": scalar,
+        "flag": scalar,
+        "raw": value,
+        "inner": inner,
+        "maybe": inner,
+        "several": value,
+        "x": value,
+    }
+    return members(parts | {"re-named": string})(draw)
+
+
+@settings(deadline=None, max_examples=200)
+@given(frames_of(spaced))
+@example('{"text":"a","text":5}')
+@example(b'{"raw":"\\ud800","inner":{"text":"\\udc00"}}')
+def test_both_readers_agree_wherever_the_strict_one_reads(text: AnyFrame) -> None:
+    tolerant = READER.read_tolerantly(text)
+    if tolerant is not None:  # else thousands of digits, which Python refuses
+        assert seen(READER.read(text)) == seen(tolerant)
+
+
+@settings(deadline=None, max_examples=200)
+@given(frames_of(spaced))
+def test_every_field_is_what_json_reads(text: AnyFrame) -> None:
+    try:
+        value = json.loads(text if isinstance(text, str) else bytes(text))
+    except ValueError:
+        return
+    read = READER.read(text)
+    assert read is not None
+
+    def as_text(value: Any) -> str | None:
+        return value if value is None or isinstance(value, str) else ""
+
+    def as_inner(value: Any) -> Inner | None:
+        return Inner(as_text(value.get("text"))) if isinstance(value, dict) else None
+
+    assert read.text == as_text(value.get("text"))
+    assert read.renamed == as_text(value.get("re-named"))
+    assert read.number == (value.get("number") if type(value.get("number")) is int else None)
+    assert read.flag is (value.get("flag") if isinstance(value.get("flag"), bool) else None)
+    assert read.inner == as_inner(value.get("inner"))
+    assert read.maybe == (as_inner(value["maybe"]) if "maybe" in value else UNSET)
+    several = value.get("several")
+    assert read.several == ([as_inner(part) or Inner() for part in several] if isinstance(several, list) else None)
+    assert (read.raw is ABSENT) == ("raw" not in value)
+    if read.raw is not ABSENT:
+        assert repr(json.loads(bytes(read.raw))) == repr(json.loads(json.dumps(value["raw"])))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.one_of(frames_of(deep), frames_of(one_of(*BROKEN)), st.binary(max_size=20), frames_of(value)))
+def test_what_is_no_object_reads_as_none(text: AnyFrame) -> None:
+    try:
+        is_object = isinstance(json.loads(text if isinstance(text, str) else bytes(text)), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    assert (READER.read_tolerantly(text) is not None) is is_object
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1', "", " ", "[]", "5", "null", b"\xff", b"\xed\xa0", '{"raw":"\x01"}', "[" * 100_000, '\ufeff{"a":1}']
+)
+def test_broken_text_reads_as_none(text: str | bytes) -> None:
+    assert READER.read(text) is None
+    assert READER.read_tolerantly(text) is None
+    assert elements(text) == ([] if text == "[]" else None)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "expected"),
+    [
+        ('{"text":null,"number":null,"flag":null,"inner":null,"maybe":null,"several":null}', Shape(maybe=None)),
+        ('{"text":5}', Shape(text="")),
+        ('{"text":[]}', Shape(text="")),
+        ('{"text":"\\ud800"}', Shape(text="\ud800")),
+        ('{"text":NaN,"number":1.0,"flag":1}', Shape(text="")),
+        ('{"number":true,"flag":"true"}', Shape()),
+        ('{"number":123456789012345678901234567890}', Shape(number=123456789012345678901234567890)),
+        ('{"inner":[],"maybe":7,"several":{}}', Shape(maybe=None)),
+        ('{"inner":{"text":7},"several":[7,{"text":"a"},{}]}', Shape(inner=Inner(""), several=[Inner(), Inner("a"), Inner()])),
+        ('{"text":5,"text":"a","text":"b"}', Shape(text="b")),
+        ('{"te\\u0078t":"a","x":NaN}', Shape(text="a")),
+        ('{ "re-named" : "a" , "x" : [ NaN ] }', Shape(renamed="a")),
+        ('{"x":-Infinity}', Shape()),
+        ("{ }", Shape()),
+    ],
+)
+def test_a_field_of_the_wrong_type_keeps_its_default_beside_good_ones(spelled: str, expected: Shape) -> None:
+    assert seen(READER.read(spelled)) == seen(expected)
+    assert seen(READER.read_tolerantly(spelled)) == seen(expected)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(texts(), max_size=4), st.sampled_from(["", " ", "\n\t\r "]), st.data())
+def test_the_elements_of_an_array_are_its_exact_texts(parts: list[str], blank: str, data: st.DataObject) -> None:
+    text = f"{blank}[{blank}" + f"{blank},{blank}".join(parts) + f"{blank}]{blank}"
+    found = elements(data.draw(st.just(text).map(str)))
+    if found is None:
+        assert any("7" * 4_301 in part for part in parts)
+    else:
+        assert found == parts
+        assert elements(in_any_form(data.draw, text)) is not None or "\ufeff" in text
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from(["raw", "x", "text"]), texts()), max_size=4), st.sampled_from(["", " ", "\n\t\r "]))
+def test_a_raw_field_is_its_exact_text(parts: list[tuple[str, str]], blank: str) -> None:
+    text = f"{blank}{{{blank}" + ",".join(f'{blank}"{name}"{blank}:{blank}{part}{blank}' for name, part in parts) + f"}}{blank}"
+    read = READER.read(text)
+    if read is None:
+        assert any("7" * 4_301 in part for _, part in parts)
+    else:
+        assert bytes(read.raw) == encoded(dict(parts).get("raw", ""))
+
+
+@given(st.text(st.characters(), max_size=10))
+def test_encoded_text_means_the_same_and_is_utf8(text: str) -> None:
+    spelled = json.dumps(text, ensure_ascii=False)
+    assert json.loads(encoded(spelled).decode()) == json.loads(json.dumps(text))
+
+
+def test_a_lone_surrogate_is_encoded_as_its_escape() -> None:
+    assert encoded('"\ud800\xe9"') == b'"\\ud800\xc3\xa9"'
