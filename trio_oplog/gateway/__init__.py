@@ -18,16 +18,29 @@ Needs the extra ``gateway``.
 from __future__ import annotations
 
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
-from trio_oplog.gateway._child import Child, open_child
-from trio_oplog.gateway._frames import Closed, Frame, FrameStream, Line, LinePart
+from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
+from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameStream, Line, LinePart
 from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
 from trio_oplog.gateway._lines import LineFrames
-from trio_oplog.gateway._server import ChildUpstream, Gateway, GatewayStatistics, Upstream, WebSocketUpstream
+from trio_oplog.gateway._server import (
+    HANDSHAKE_TIMEOUT,
+    MAX_CONNECTIONS,
+    ChildUpstream,
+    Gateway,
+    GatewayStatistics,
+    Upstream,
+    WebSocketUpstream,
+)
 from trio_oplog.gateway._stdio import inherited_stream
 from trio_oplog.gateway._websocket import WebSocketFrames
 from trio_oplog.gateway._wrap import wrap
 
 __all__ = [
+    "GRACE",
+    "HANDSHAKE_TIMEOUT",
+    "KILL_AFTER",
+    "MAX_CONNECTIONS",
+    "MAX_FRAME",
     "Anyone",
     "Authenticator",
     "BridgeReport",

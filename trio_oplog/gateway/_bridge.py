@@ -13,12 +13,11 @@ from attrs import frozen
 from trio_oplog._envelope import FrameReader, Message, read_id
 from trio_oplog._errors import ConfigError
 from trio_oplog._interceptor import Interceptor
-from trio_oplog._listing import INTERNAL_ERROR, METHOD, ListClient, try_handle_operations_list
-from trio_oplog.gateway._frames import Closed, Frame, FrameStream, LinePart
+from trio_oplog._listing import METHOD, ListClient, try_handle_operations_list
+from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameStream, LinePart
 
 _log = logging.getLogger("trio_oplog")
 
-GRACE: Final = 5.0
 LISTS_AT_ONCE: Final = 8
 
 _OVERLOADED: Final = -32001
@@ -247,15 +246,11 @@ class _Run:
             await self._answer(frame, _error(request, _OVERLOADED, "overloaded"))
             return
         self._answering += 1
-        answers.start_soon(self._list_and_answer, operations, frame, request)
+        answers.start_soon(self._list_and_answer, operations, frame)
 
-    async def _list_and_answer(self, operations: OperationsList, frame: Frame, request: Message) -> None:
+    async def _list_and_answer(self, operations: OperationsList, frame: Frame) -> None:
         try:
-            try:
-                answer = await try_handle_operations_list(operations.list_client, operations.workspace_id, frame)
-            except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
-                self._note(error)
-                answer = _error(request, INTERNAL_ERROR, "internal error")
+            answer = await try_handle_operations_list(operations.list_client, operations.workspace_id, frame)
             if answer is None:
                 await self._forward_late(frame)
             else:

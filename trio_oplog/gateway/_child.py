@@ -11,10 +11,9 @@ from typing import Final, Literal, cast
 
 import trio
 
-from trio_oplog.gateway._frames import ABNORMAL, INTERNAL_ERROR, MAX_FRAME, NORMAL, Closed, Frame
+from trio_oplog.gateway._frames import ABNORMAL, GRACE, INTERNAL_ERROR, MAX_FRAME, NORMAL, Closed, Frame
 from trio_oplog.gateway._lines import LineFrames
 
-GRACE: Final = 5.0
 KILL_AFTER: Final = 1.5
 _GROUP_POLL: Final = 0.02
 

@@ -12,6 +12,9 @@ Frame: TypeAlias = bytes | str
 MAX_FRAME = 64 * 2**20
 """Longest frame that is taken by default, in bytes."""
 
+GRACE = 5.0
+"""How long a connection may go on by default after one side has ended, in seconds."""
+
 NORMAL = 1000
 GOING_AWAY = 1001
 NO_STATUS = 1005

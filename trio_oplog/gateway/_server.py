@@ -23,9 +23,9 @@ from trio_oplog._errors import ConfigError
 from trio_oplog._interceptor import Interceptor
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config, Submitter
-from trio_oplog.gateway._bridge import GRACE, OperationsList, bridge
+from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
-from trio_oplog.gateway._frames import GOING_AWAY, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
+from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
 from trio_oplog.gateway._identity import Authenticator
 from trio_oplog.gateway._websocket import WEBSOCKETS_LOG, WebSocketFrames
 

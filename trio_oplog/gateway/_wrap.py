@@ -10,8 +10,8 @@ import trio
 
 from trio_oplog._interceptor import Interceptor
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
-from trio_oplog.gateway._child import GRACE, KILL_AFTER, Child, open_child
-from trio_oplog.gateway._frames import MAX_FRAME
+from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
+from trio_oplog.gateway._frames import GRACE, MAX_FRAME
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._stdio import inherited_stream
 

@@ -1,0 +1,12 @@
+"""What a command says at its end about the operations that were not delivered."""
+
+from __future__ import annotations
+
+from trio_oplog._client import Client
+
+
+def lost(client: Client) -> str:
+    """What was lost and why, as the end of a sentence; empty when nothing was."""
+    dropped = client.statistics().dropped
+    reasons = ", ".join(f"{count} {reason.value}" for reason, count in dropped.items() if count)
+    return f"operations were lost ({reasons}): {client.last_error or 'see the log'}" if reasons else ""
