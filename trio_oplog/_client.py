@@ -17,10 +17,11 @@ from trio_oplog._delivery import Endpoint
 from trio_oplog._doorway import Doorway
 from trio_oplog._errors import ClientStateError, ConfigError
 from trio_oplog._ledger import DrainReport, DropReason, Ledger, Statistics, logger
+from trio_oplog._limits import shrink
 from trio_oplog._memory import MemoryBacklog
 from trio_oplog._operation import Operation
 from trio_oplog._queue import Overflow, Queue
-from trio_oplog._record import OVERHEAD, Record, payload_size, shrink
+from trio_oplog._record import OVERHEAD, Record, payload_size
 from trio_oplog._retry import Retry
 from trio_oplog._spool import Spool, SpoolBacklog
 
@@ -73,7 +74,7 @@ class Client:
         capacity: int = 1024,
         *,
         http: httpx.AsyncClient | None = None,
-        concurrency: int = 8,
+        concurrency: int = 16,
         request_timeout: float = 5.0,
         drain_timeout: float = 5.0,
         retry: Retry | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import httpx
 import msgspec
 import trio
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from trio_oplog._record import Record
 
@@ -138,18 +139,12 @@ def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tupl
         yield group, count > 1
 
 
-@define(eq=False)
-class _Lease:
-    client: httpx.AsyncClient
-    users: int = 0
-    retired: bool = False
-
-
 class Endpoint:
     """Where operations go: one URL, one secret, and the HTTP client that reaches it.
 
-    Without a client of the caller's it makes its own, and a new one after every request that it cut off: a cancelled request can
-    leave a connection in httpcore's pool that is neither used nor free, for ever.
+    Without a client of the caller's it makes its own, one for each request at a time: a pool that several tasks share spends more
+    on handing connections around than on using them.  The client of a request that was cut off is thrown away, because a
+    cancelled request can leave a connection in httpcore's pool that is neither used nor free, for ever.
     """
 
     def __init__(self, url: httpx.URL, secret: str, http: httpx.AsyncClient | None, request_timeout: float) -> None:
@@ -159,8 +154,8 @@ class Endpoint:
         self._headers = {"X-Internal-Secret": secret, "Accept-Encoding": "identity", "User-Agent": "trio-oplog"}
         self._http = http
         self._timeout = request_timeout
-        self._tls: object = True
-        self._lease: _Lease | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[httpx.AsyncClient] = []
 
     async def post(self, body: bytes, content_type: str) -> Reply:
         """Make one request.
@@ -173,15 +168,18 @@ class Endpoint:
             What came back; no failure of the network, the peer or the HTTP client raises.
         """
         self.requests += 1
-        lease = self._borrow()
+        client = self._http or (self._idle.pop() if self._idle else self._make_client())
         reply = Reply(status=None, problem="no answer in time")
         finished = False
         try:
             with trio.move_on_after(self._timeout) as scope:
-                reply = await self._exchange(lease.client, body, content_type)
+                reply = await self._exchange(client, body, content_type)
             finished = not scope.cancelled_caught
         finally:
-            await self._give_back(lease, tainted=not finished)
+            if finished and client is not self._http:
+                self._idle.append(client)
+            elif client is not self._http:
+                await _close(client)
         return reply
 
     async def _exchange(self, client: httpx.AsyncClient, body: bytes, content_type: str) -> Reply:
@@ -213,34 +211,16 @@ class Endpoint:
                 raise
         return bytes(content[:ANSWER_MAX_BYTES])
 
-    def _borrow(self) -> _Lease:
-        if self._lease is None:
-            self._lease = _Lease(self._http or self._make_client())
-        self._lease.users += 1
-        return self._lease
-
     def _make_client(self) -> httpx.AsyncClient:
-        if self._tls is True and self._url.scheme == "https":
+        if self._tls is None:
             self._tls = httpx.create_ssl_context(trust_env=False)  # costs milliseconds, so once
-        # Neither a proxy nor a .netrc of the environment gets to see the secret.  Delivery bounds its own concurrency, so that a
-        # request never waits for a connection.
-        limits = httpx.Limits(max_connections=None)
-        return httpx.AsyncClient(trust_env=False, limits=limits, verify=self._tls)  # type: ignore[arg-type]
-
-    async def _give_back(self, lease: _Lease, *, tainted: bool) -> None:
-        lease.users -= 1
-        if tainted and self._http is None:
-            lease.retired = True
-            if self._lease is lease:
-                self._lease = None
-        if lease.retired and not lease.users:
-            await _close(lease.client)
+        # Neither a proxy nor a .netrc of the environment gets to see the secret.
+        return httpx.AsyncClient(trust_env=False, verify=self._tls)
 
     async def aclose(self) -> None:
-        """Close the HTTP client if it is ours; no request may be running."""
-        if self._lease is not None and self._http is None:
-            await _close(self._lease.client)
-        self._lease = None
+        """Close the HTTP clients that are ours; no request may be running."""
+        while self._idle:
+            await _close(self._idle.pop())
 
 
 async def _close(client: httpx.AsyncClient) -> None:
