@@ -1,0 +1,173 @@
+"""``trio-oplog wrap`` between real programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from mcp import Client, MCPError, StdioServerParameters
+
+from trio_oplog import ListClient, ListQuery
+from trio_oplog.collector import create_app, open_store
+
+SERVER = Path(__file__).parents[2] / "examples" / "mcp_server.py"
+PYTHON = (sys.executable, "-I", "-S", "-u", "-c")
+CALL = b'{"id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}\n'
+ECHO = "import sys, json\nfor line in sys.stdin: print(json.dumps({'id': json.loads(line)['id'], 'result': {'content': []}}), flush=True)"
+
+
+def wrapping(store: Path, *command: str, options: Sequence[str] = ()) -> list[str]:
+    return [sys.executable, "-m", "trio_oplog", "wrap", "--to", f"sqlite:///{store}", *options, "--", *command]
+
+
+async def stored(path: Path, workspace: str = "local") -> list[dict[str, Any]]:
+    """What is on record, the oldest first."""
+    async with open_store(f"sqlite:///{path}") as store:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(store, "s"))) as http:
+            client = ListClient("http://store.test/internal/operations", "s", http=http)
+            reply = json.loads(await client.fetch(ListQuery(workspace_id=workspace)))
+    return sorted(reply["operations"], key=lambda operation: operation["started_at"])
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_real_client_and_a_real_server_notice_nothing_and_each_call_is_on_record(tmp_path: Path, mode: Any) -> None:
+    def tapped(command: Sequence[str], where: str) -> str:
+        return f"tee {tmp_path}/to.{where} | {shlex.join(command)} | tee {tmp_path}/from.{where}"
+
+    store = tmp_path / "log.sqlite3"
+    inner = ["sh", "-c", tapped([sys.executable, str(SERVER)], "inner")]
+    outer = ["-c", tapped(wrapping(store, *inner, options=["--user", "ada"]), "outer")]
+    progress: list[float] = []
+
+    async def note_progress(now: float, total: float | None, message: str | None) -> None:
+        progress.append(now)
+
+    async with Client(StdioServerParameters(command="sh", args=outer, env=dict(os.environ)), mode=mode) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == {"add", "divide", "count", "wait"}
+        assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3.0}
+        assert (await client.call_tool("divide", {"a": 1, "b": 0})).is_error
+        await client.call_tool("count", {"to": 3}, progress_callback=note_progress)
+        with trio.move_on_after(0.3):
+            await client.call_tool("wait", {"seconds": 600})
+        with pytest.raises(MCPError):
+            await client.get_prompt("no such prompt")
+        await client.call_tool("add", {"a": "ü", "b": "\u2028"})
+
+    assert progress == [1, 2, 3]
+    for way in ("to", "from"):
+        assert (tmp_path / f"{way}.outer").read_bytes() == (tmp_path / f"{way}.inner").read_bytes() != b""
+
+    operations = await stored(store)
+    meta = [(operation["tool"], operation.get("result_meta", {}).get("outcome")) for operation in operations]
+    assert meta == [("add", None), ("divide", "tool_error"), ("count", None), ("wait", "cancelled"), ("add", "tool_error")]
+    assert {operation["env_id"] for operation in operations} == {"workshop"}
+    assert {operation["user_id"] for operation in operations} == {"ada"}
+    assert operations[0]["arguments"] == {"a": 1, "b": 2}
+    assert operations[4]["arguments"] == {"a": "ü", "b": "\u2028"}
+
+
+async def run(command: Sequence[str], input_: bytes = b"", **options: Any) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(30):
+        return await trio.run_process(command, stdin=input_, capture_stdout=True, capture_stderr=True, check=False, **options)
+
+
+async def test_nothing_of_ours_is_on_stdout_and_the_servers_stderr_and_status_are_its_own(tmp_path: Path) -> None:
+    done = await run(wrapping(tmp_path / "log", "sh", "-c", "cat; printf 'no newline'; echo oops >&2; exit 42"), b"one\r\ntwo")
+    assert (done.stdout, done.stderr, done.returncode) == (b"one\r\ntwono newline", b"oops\n", 42)
+
+
+async def test_calls_are_on_record_before_it_leaves(tmp_path: Path) -> None:
+    done = await run(wrapping(tmp_path / "log", *PYTHON, ECHO), CALL)
+    assert (done.stdout, done.stderr, done.returncode) == (b'{"id": 1, "result": {"content": []}}\n', b"", 0)
+    assert [operation["request_id"] for operation in await stored(tmp_path / "log")] == ["1"]
+
+
+async def test_files_and_sockets_serve_as_well_as_pipes(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(CALL * 100)
+    command = wrapping(tmp_path / "log", *PYTHON, ECHO)
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout, trio.fail_after(30):
+        await trio.run_process(command, stdin=stdin, stdout=stdout)
+    assert (tmp_path / "out").read_bytes() == b'{"id": 1, "result": {"content": []}}\n' * 100
+
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs, trio.fail_after(30):
+        process = await trio.lowlevel.open_process(command, stdin=theirs, stdout=theirs)
+        theirs.close()
+        await ours.send(CALL)
+        assert await ours.recv(1000) == b'{"id": 1, "result": {"content": []}}\n'
+        ours.shutdown(socket.SHUT_WR)
+        assert await ours.recv(1000) == b""
+        assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(("command", "status"), [("no-such-command-anywhere", 127), ("/etc/passwd", 126)])
+async def test_a_command_that_cannot_be_started_is_said_as_a_shell_says_it(command: str, status: int, tmp_path: Path) -> None:
+    done = await run(wrapping(tmp_path / "log", command))
+    assert (done.stdout, done.returncode) == (b"", status)
+    assert done.stderr.startswith(f"trio-oplog: {command} cannot be started: ".encode())
+    assert done.stderr.count(b"\n") == 1
+
+
+async def test_a_store_that_cannot_be_opened_does_not_keep_the_server_from_running(tmp_path: Path) -> None:
+    done = await run(wrapping(tmp_path, "cat"), b"hello\n")
+    assert (done.stdout, done.returncode) == (b"hello\n", 0)
+    assert done.stderr.endswith(b"; the server runs, and nothing is recorded\n")
+    assert done.stderr.count(b"\n") == 1
+
+
+async def test_an_endpoint_that_refuses_loses_operations_and_the_traffic_does_not_notice(tmp_path: Path) -> None:
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
+        options = ["--to", f"http://127.0.0.1:{listener.socket.getsockname()[1]}/operations"]
+        environment = {**os.environ, "TRIO_OPLOG_SECRET": "s"}
+        done = await run(wrapping(tmp_path / "log", *PYTHON, ECHO, options=options), CALL, env=environment)
+        nursery.cancel_scope.cancel()
+    assert (done.stdout, done.returncode) == (b'{"id": 1, "result": {"content": []}}\n', 0)
+    assert b"trio-oplog: operations were lost (1 rejected)" in done.stderr
+
+
+@pytest.mark.parametrize(("options", "problem"), [(["--to", "ftp://x"], b"destination"), (["--grace", "-1"], b"--grace"), ([], b"")])
+async def test_a_wrong_call_starts_nothing(options: list[str], problem: bytes, tmp_path: Path) -> None:
+    words = ["touch", str(tmp_path / "started")] if options else []
+    done = await run(wrapping(tmp_path / "log", *words, options=options))
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "started").exists()
+
+
+async def test_sigterm_reaches_the_server_and_the_records_are_delivered_all_the_same(tmp_path: Path) -> None:
+    script = f"import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n{ECHO}".replace("import signal", "import signal, sys", 1)
+    command = wrapping(tmp_path / "log", *PYTHON, script)
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with trio.fail_after(30):
+        async with process.stdin, process.stdout:
+            await process.stdin.send_all(CALL)
+            assert await process.stdout.receive_some() == b'{"id": 1, "result": {"content": []}}\n'
+            await process.stdin.send_all(CALL.replace(b"1", b"2"))
+            await process.stdout.receive_some()
+            process.send_signal(signal.SIGTERM)
+            # A second one comes while records may be on their way.
+            process.send_signal(signal.SIGTERM)
+            assert await process.stdout.receive_some() == b""
+            assert await process.wait() == 9
+    assert [operation["request_id"] for operation in await stored(tmp_path / "log")] == ["1", "2"]
