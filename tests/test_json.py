@@ -30,6 +30,7 @@ class Shape(Struct):
 
 
 READER = Reader(Shape)
+DIGITS = "7" * 5_000
 
 
 def seen(read: Shape | None) -> Any:
@@ -58,10 +59,8 @@ def spaced(draw: st.DrawFn) -> str:
 @given(frames_of(spaced))
 @example('{"text":"a","text":5}')
 @example(b'{"raw":"\\ud800","inner":{"text":"\\udc00"}}')
-def test_both_readers_agree_wherever_the_strict_one_reads(text: AnyFrame) -> None:
-    tolerant = READER.read_tolerantly(text)
-    if tolerant is not None:  # else thousands of digits, which Python refuses
-        assert seen(READER.read(text)) == seen(tolerant)
+def test_both_readers_read_alike(text: AnyFrame) -> None:
+    assert seen(READER.read(text)) == seen(READER.read_tolerantly(text)) is not None
 
 
 @settings(deadline=None, max_examples=200)
@@ -97,7 +96,7 @@ def test_every_field_is_what_json_reads(text: AnyFrame) -> None:
 @given(st.one_of(frames_of(deep), frames_of(one_of(*BROKEN)), st.binary(max_size=20), frames_of(value)))
 def test_what_is_no_object_reads_as_none(text: AnyFrame) -> None:
     try:
-        is_object = isinstance(json.loads(text if isinstance(text, str) else bytes(text)), dict)
+        is_object = isinstance(json.loads(text if isinstance(text, str) else bytes(text), parse_int=float), dict)
     except (ValueError, RecursionError):
         is_object = False
     assert (READER.read_tolerantly(text) is not None) is is_object
@@ -128,6 +127,10 @@ def test_broken_text_reads_as_none(text: str | bytes) -> None:
         ('{"te\\u0078t":"a","x":NaN}', Shape(text="a")),
         ('{ "re-named" : "a" , "x" : [ NaN ] }', Shape(renamed="a")),
         ('{"x":-Infinity}', Shape()),
+        ('{"number":-5,"text":NaN}', Shape(number=-5, text="")),
+        (f'{{"number":{DIGITS},"text":"a"}}', Shape(text="a")),
+        ('{"number":NaN,"text":"a"}', Shape(text="a")),
+        (f'{{"x":{DIGITS},"text":NaN,"number":9007199254740993}}', Shape(text="", number=9007199254740993)),
         ("{ }", Shape()),
     ],
 )
@@ -140,12 +143,9 @@ def test_a_field_of_the_wrong_type_keeps_its_default_beside_good_ones(spelled: s
 @given(st.lists(texts(), max_size=4), st.sampled_from(["", " ", "\n\t\r "]), st.data())
 def test_the_elements_of_an_array_are_its_exact_texts(parts: list[str], blank: str, data: st.DataObject) -> None:
     text = f"{blank}[{blank}" + f"{blank},{blank}".join(parts) + f"{blank}]{blank}"
-    found = elements(data.draw(st.just(text).map(str)))
-    if found is None:
-        assert any("7" * 4_301 in part for part in parts)
-    else:
-        assert found == parts
-        assert elements(in_any_form(data.draw, text)) is not None or "\ufeff" in text
+    assert elements(text) == parts
+    # A U+FEFF that begins a str is no JSON, and one that begins bytes is their byte order mark.
+    assert elements(in_any_form(data.draw, text)) is not None
 
 
 @settings(deadline=None, max_examples=200)
@@ -153,10 +153,8 @@ def test_the_elements_of_an_array_are_its_exact_texts(parts: list[str], blank: s
 def test_a_raw_field_is_its_exact_text(parts: list[tuple[str, str]], blank: str) -> None:
     text = f"{blank}{{{blank}" + ",".join(f'{blank}"{name}"{blank}:{blank}{part}{blank}' for name, part in parts) + f"}}{blank}"
     read = READER.read(text)
-    if read is None:
-        assert any("7" * 4_301 in part for _, part in parts)
-    else:
-        assert bytes(read.raw) == encoded(dict(parts).get("raw", ""))
+    assert read is not None
+    assert bytes(read.raw) == encoded(dict(parts).get("raw", ""))
 
 
 @given(st.text(st.characters(), max_size=10))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 
 from trio_oplog import Config, Interceptor, InterceptorStatistics, Operation
 
-EPOCH = 1_700_000_000.0
 BEGAN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 """The moment at which every watch begins."""
 
@@ -33,7 +32,7 @@ class Watch:
         self.interceptor = Interceptor(
             self.recorded,
             Config(**{"source": "sdk", "workspace_id": "ws-1"} | config),
-            clock=lambda: datetime.fromtimestamp(EPOCH + self.seconds, UTC),
+            clock=lambda: BEGAN + timedelta(seconds=self.seconds),
             monotonic=lambda: 5.0 + self.seconds,
             new_id=lambda: next(self._ids),
         )

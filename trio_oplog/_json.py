@@ -31,7 +31,11 @@ _REFUSED = (MsgspecError, UnicodeError, RecursionError)
 _UNREADABLE = (ValueError, RecursionError)
 
 _NOT_BLANK = re.compile(r"[^ \t\n\r]")
-_value_end = json.JSONDecoder().raw_decode
+
+# For the extent of values, not for the values: integers as floats, because int() refuses thousands of digits.
+_skimmer = json.JSONDecoder(parse_int=float)
+_skim = _skimmer.decode
+_value_end = _skimmer.raw_decode
 
 
 class Reader(Generic[S]):
@@ -86,11 +90,11 @@ def encoded(text: str) -> bytes:
 
 
 def _members(text: str) -> dict[str, str] | None:
-    return dict(_parts(text)) if isinstance(json.loads(text), dict) else None
+    return dict(_parts(text)) if isinstance(_skim(text), dict) else None
 
 
 def _elements(text: str) -> list[str] | None:
-    return [part for _, part in _parts(text)] if isinstance(json.loads(text), list) else None
+    return [part for _, part in _parts(text)] if isinstance(_skim(text), list) else None
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
@@ -141,8 +145,17 @@ def _convert(text: str, wanted: Any, default: Any) -> Any:
     if inner := get_args(wanted):
         parts = _elements(text)
         return default if parts is None else [_build(_members(part) or {}, inner[0]) for part in parts]
-    value = json.loads(text)
+    value = _skim(text)
+    if wanted is int and type(value) is float:
+        return _integer(text, default)
     if type(value) is wanted:
         return value
     # Not the default: a method that is a number, say, is still there, and its message no response.
     return "" if wanted is str and value is not None else default
+
+
+def _integer(text: str, default: Any) -> Any:
+    try:
+        return int(text)
+    except ValueError:  # a fraction, an exponent, NaN, or thousands of digits
+        return default

@@ -66,23 +66,27 @@ def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta
         limit: Its most bytes.
     """
     # Without an N or an I (looked for by number, at the speed of memchr) there is no NaN and no Infinity.
-    if len(text) <= limit and ((_N not in text and _I not in text) or not _is_beyond_json(text)):
+    if len(text) <= limit and ((_N not in text and _I not in text) or is_json(text)):
         return text, None
     return None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest())
 
 
-def _is_beyond_json(text: bytes) -> bool:
+def is_json(text: bytes) -> bool:
+    """Whether bytes are one JSON text in UTF-8 by the grammar of RFC 8259, which is less than what Python reads."""
     try:
+        decoded = text.decode()  # msgspec does not look into strings
         _read_raw(text)
+    except UnicodeDecodeError:
+        return False
     except (MsgspecError, RecursionError):
         pass  # perhaps only an escape that means a lone surrogate, which msgspec refuses and the grammar allows
     else:
-        return False
-    try:
-        json.loads(text, parse_constant=_refuse, parse_int=str)  # as text: int() refuses thousands of digits
-    except (ValueError, RecursionError):
         return True
-    return False
+    try:
+        json.loads(decoded, parse_constant=_refuse, parse_int=str)  # as text: int() refuses thousands of digits
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _refuse(constant: str) -> Any:

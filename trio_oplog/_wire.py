@@ -20,10 +20,12 @@ from msgspec import Raw
 
 from trio_oplog._errors import WireError
 from trio_oplog._json import ABSENT, Reader
+from trio_oplog._limits import is_json
 from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _INT64: Final = 1 << 63
+_INT64_CHARACTERS: Final = len(str(-_INT64))
 
 
 def encode(operation: Operation) -> bytes:
@@ -100,12 +102,18 @@ def _members(data: bytes) -> dict[str, Any]:
 
 
 def _members_tolerantly(data: bytes) -> dict[str, Any] | None:
+    text = data.decode()
     try:
-        members = json.loads(data, parse_constant=_refuse)
+        members = json.loads(text, parse_constant=_refuse, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
-    verbatim = _verbatim.read(data)
+    verbatim = _verbatim.read(text)
     return members | {"arguments": verbatim.arguments} if verbatim else None
+
+
+def _integer(text: str) -> int | float:
+    """An integer; a float where no field holds it, because int() refuses thousands of digits."""
+    return int(text) if len(text) <= _INT64_CHARACTERS else float(text)
 
 
 def _refuse(constant: str) -> Any:
@@ -114,6 +122,12 @@ def _refuse(constant: str) -> Any:
 
 class _FieldError(ValueError):
     """A value is wrong; the message is the end of a sentence about its field."""
+
+
+def _embedded(arguments: bytes) -> Raw:
+    if not is_json(arguments):
+        raise ValueError("arguments")
+    return Raw(arguments)
 
 
 def _text(value: Any, _: Any) -> str:
@@ -196,7 +210,7 @@ def _make_converter() -> Converter:
     converter = Converter()
     # msgspec writes datetimes as RFC 3339 and Raw as it is.
     converter.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC))
-    converter.register_unstructure_hook(bytes, Raw)
+    converter.register_unstructure_hook(bytes, _embedded)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(bool, _yes_or_no)
     converter.register_structure_hook(int, _whole)

@@ -1,0 +1,109 @@
+"""The product and its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.watching import BEGAN, operation
+from trio_oplog import Config, ConfigError, OplogError, Outcome
+from trio_oplog._operation import ArgumentsMeta, Operation, ResultMeta
+
+
+def config(**fields: Any) -> Config:
+    return Config(**{"source": "sdk", "workspace_id": "ws-1"} | fields)
+
+
+def test_a_config_has_the_defaults_of_the_predecessor() -> None:
+    assert attrs.asdict(config()) == {
+        "source": "sdk",
+        "workspace_id": "ws-1",
+        "args_max_bytes": 65_536,
+        "result_max_bytes": 4_096,
+        "user_id": None,
+        "default_env_id": "local",
+        "max_pending": 1_024,
+        "record_items": True,
+        "redact": None,
+    }
+
+
+def test_a_limit_of_zero_is_its_default() -> None:
+    assert config(args_max_bytes=0, result_max_bytes=0) == config()
+    limits = config(args_max_bytes=1, result_max_bytes=2)
+    assert (limits.args_max_bytes, limits.result_max_bytes) == (1, 2)
+
+
+def test_a_config_takes_every_value_in_its_bounds() -> None:
+    made = config(user_id="u", default_env_id="e", max_pending=1, record_items=False, source="\U0001f600")
+    assert (made.user_id, made.default_env_id, made.max_pending, made.record_items) == ("u", "e", 1, False)
+
+
+NO_TEXT = ["", 5, b"x", ["x"], True]
+NO_SIZE = [-1, 1.0, 0.0, "5", True, False, None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        *[
+            (field, value, "must be a non-empty string")
+            for field in ("source", "workspace_id", "default_env_id")
+            for value in [*NO_TEXT, None]
+        ],
+        *[("user_id", value, "must be a non-empty string") for value in NO_TEXT],
+        *[
+            (field, "a\ud800", "must be text that UTF-8 can hold")
+            for field in ("source", "workspace_id", "default_env_id", "user_id")
+        ],
+        ("source", "\udfff", "must be text that UTF-8 can hold"),
+        *[
+            (field, value, "must be a whole number of at least 0")
+            for field in ("args_max_bytes", "result_max_bytes")
+            for value in NO_SIZE
+        ],
+        *[("max_pending", value, "must be a whole number of at least 1") for value in [*NO_SIZE, 0]],
+        *[("record_items", value, "must be True or False") for value in (0, 1, None, "yes")],
+        *[("redact", value, "must be a function, or None") for value in (0, "yes", False)],
+    ],
+)
+def test_a_wrong_value_is_refused_naming_its_field(field: str, value: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(**{field: value})
+    assert (caught.value.field, caught.value.problem) == (field, problem)
+    assert str(caught.value) == f"{field} {problem}"
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, OplogError)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        config().source = "x"  # type: ignore[misc]
+
+
+def test_an_operation_needs_what_every_record_has_and_leaves_out_the_rest() -> None:
+    made = Operation("id-1", "ws-1", "sdk", "local", "unknown", False, BEGAN, BEGAN, 0)
+    assert made == operation()
+    rest = [field.name for field in attrs.fields(Operation) if field.default is None]
+    assert rest == ["user_id", "thread_id", "request_id", "arguments", "arguments_meta", "result_summary", "result_meta"]
+
+
+def test_a_repr_shows_nothing_that_a_peer_wrote() -> None:
+    secret = "hunter2"
+    texts = ["workspace_id", "source", "env_id", "tool", "user_id", "thread_id", "request_id", "result_summary"]
+    made = operation(
+        **dict.fromkeys(texts, secret),
+        arguments=secret.encode(),
+        arguments_meta=ArgumentsMeta(size_bytes=1, sha256=secret),
+        result_meta=ResultMeta(content_types=(secret,)),
+    )
+    assert secret not in repr(made)
+    assert repr(made) == (f"Operation(id='id-1', is_error=False, started_at={BEGAN!r}, completed_at={BEGAN!r}, duration_ms=0)")
+
+
+def test_the_outcomes_are_the_words_of_the_wire() -> None:
+    assert [str(outcome) for outcome in Outcome] == [
+        "rpc_error", "tool_error", "failed", "declined", "interrupted", "cancelled", "unanswered", "evicted", "input_required",
+    ]  # fmt: skip
