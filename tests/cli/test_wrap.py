@@ -20,12 +20,17 @@ import trio
 from mcp import Client, MCPError, StdioServerParameters
 
 from trio_oplog import ListClient, ListQuery
+from trio_oplog._cli import main
 from trio_oplog.collector import create_app, open_store
 
 SERVER = Path(__file__).parents[2] / "examples" / "mcp_server.py"
 PYTHON = (sys.executable, "-I", "-S", "-u", "-c")
 CALL = b'{"id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}\n'
-ECHO = "import sys, json\nfor line in sys.stdin: print(json.dumps({'id': json.loads(line)['id'], 'result': {'content': []}}), flush=True)"
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "result": {"content": []}}), flush=True)
+"""
 
 
 def wrapping(store: Path, *command: str, options: Sequence[str] = ()) -> list[str]:
@@ -34,10 +39,11 @@ def wrapping(store: Path, *command: str, options: Sequence[str] = ()) -> list[st
 
 async def stored(path: Path, workspace: str = "local") -> list[dict[str, Any]]:
     """What is on record, the oldest first."""
-    async with open_store(f"sqlite:///{path}") as store:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(store, "s"))) as http:
-            client = ListClient("http://store.test/internal/operations", "s", http=http)
-            reply = json.loads(await client.fetch(ListQuery(workspace_id=workspace)))
+    store = open_store(f"sqlite:///{path}")
+    transport = httpx.ASGITransport(app=create_app(store, "s"))
+    async with store, httpx.AsyncClient(transport=transport) as http:
+        client = ListClient("http://store.test/internal/operations", "s", http=http)
+        reply = json.loads(await client.fetch(ListQuery(workspace_id=workspace)))
     return sorted(reply["operations"], key=lambda operation: operation["started_at"])
 
 
@@ -143,18 +149,32 @@ async def test_an_endpoint_that_refuses_loses_operations_and_the_traffic_does_no
     assert b"trio-oplog: operations were lost (1 rejected)" in done.stderr
 
 
-@pytest.mark.parametrize(("options", "problem"), [(["--to", "ftp://x"], b"destination"), (["--grace", "-1"], b"--grace"), ([], b"")])
-async def test_a_wrong_call_starts_nothing(options: list[str], problem: bytes, tmp_path: Path) -> None:
-    words = ["touch", str(tmp_path / "started")] if options else []
-    done = await run(wrapping(tmp_path / "log", *words, options=options))
-    assert done.returncode == 2
-    assert problem in done.stderr
-    assert done.stderr.count(b"\n") == 1
-    assert not (tmp_path / "started").exists()
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--to", "ftp://x", "touch"], "destination"),
+        (["--grace", "-1", "touch"], "--grace"),
+        ([], "COMMAND"),
+        (["--no-such"], "--no-such"),
+    ],
+)
+def test_a_wrong_call_starts_nothing(
+    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = tmp_path / "started"
+    with pytest.raises(SystemExit) as left:
+        main(["wrap", *arguments, *([str(started)] if "touch" in arguments else [])])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert problem in said
+    assert said.count("\n") == 1
+    assert not started.exists()
 
 
 async def test_sigterm_reaches_the_server_and_the_records_are_delivered_all_the_same(tmp_path: Path) -> None:
-    script = f"import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n{ECHO}".replace("import signal", "import signal, sys", 1)
+    script = f"import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n{ECHO}".replace(
+        "import signal", "import signal, sys", 1
+    )
     command = wrapping(tmp_path / "log", *PYTHON, script)
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None

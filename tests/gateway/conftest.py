@@ -54,7 +54,9 @@ async def websocket_server(handler: Handler, **options: Any) -> AsyncIterator[st
         listeners = await trio.open_tcp_listeners(0, host=LOOPBACK)
         # Else the kernel takes tens of megabytes before anybody notices that nobody reads.
         listeners[0].socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 65_536)
-        server = await nursery.start(partial(serve, handler, listeners=listeners, **{"max_size": None, "compression": None, **options}))
+        server = await nursery.start(
+            partial(serve, handler, listeners=listeners, **{"max_size": None, "compression": None, **options})
+        )
         port = listeners[0].socket.getsockname()[1]
         yield f"ws://{LOOPBACK}:{port}"
         with trio.move_on_after(1):
@@ -83,7 +85,9 @@ async def websocket_pair(**options: Any) -> AsyncIterator[tuple[ServerConnection
 
 
 def tool_call(request_id: object, tool: str = "echo", **arguments: object) -> str:
-    return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+    return json.dumps(
+        {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    )
 
 
 def answer(request_id: object, text: str = "done") -> str:

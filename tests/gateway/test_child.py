@@ -115,9 +115,7 @@ async def test_an_output_that_outlives_the_child_ends_after_the_grace_period() -
         assert await child.receive() == Closed()
     # It was not ours to kill: nothing had to be told to go.
     os.kill(int(pid), signal.SIGKILL)
-    with trio.fail_after(5):
-        while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE:
-            await trio.sleep(0.01)
+    await trio.to_thread.run_sync(psutil.wait_procs, [psutil.Process(int(pid))], 0.2)
 
 
 async def test_a_line_over_the_limit_closes_with_1009() -> None:

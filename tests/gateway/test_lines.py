@@ -46,7 +46,14 @@ END = Closed(1000, "", half=True)
 
 async def test_a_line_ends_with_a_newline_and_with_nothing_else() -> None:
     text = b'{"a":1}\r\n{"b":"\xe2\x80\xa8"}\n\rx\x0b\x0c\x85\n\n{"c":3}\n'
-    assert await everything(lines_of(text)) == [b'{"a":1}\r\n', b'{"b":"\xe2\x80\xa8"}\n', b"\rx\x0b\x0c\x85\n", b"\n", b'{"c":3}\n', END]
+    assert await everything(lines_of(text)) == [
+        b'{"a":1}\r\n',
+        b'{"b":"\xe2\x80\xa8"}\n',
+        b"\rx\x0b\x0c\x85\n",
+        b"\n",
+        b'{"c":3}\n',
+        END,
+    ]
 
 
 async def test_the_last_line_may_lack_its_newline() -> None:

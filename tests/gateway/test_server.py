@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 import trio
+import trio.lowlevel
 from httpx import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import ClientConnection, connect
@@ -132,10 +131,10 @@ async def test_an_authenticator_of_ones_own_gets_the_headers_and_may_take_its_ti
             await trio.sleep(0.01)
             return Identity(workspace_id=headers["x-WORKSPACE"], user_id="u")
 
-    async with in_front_of(answer_calls, recorder, Slow()) as gateway:
-        async with gateway.connect(additional_headers=[("X-Workspace", "a"), ("X-Workspace", "b")]) as client:
-            await client.send(tool_call(1))
-            await client.recv()
+    headers = [("X-Workspace", "a"), ("X-Workspace", "b")]
+    async with in_front_of(answer_calls, recorder, Slow()) as gateway, gateway.connect(additional_headers=headers) as client:
+        await client.send(tool_call(1))
+        await client.recv()
     assert recorder.operations[0].workspace_id == "a, b"
 
 
@@ -293,11 +292,10 @@ async def test_a_client_that_vanishes_is_recorded_and_its_server_told(recorder: 
         await connection.wait_closed()
         codes.append(connection.close_code)
 
-    async with in_front_of(note_code, recorder) as gateway:
-        async with gateway.connect() as client:
-            await client.send(tool_call("mid"))
-            await called.wait()
-            await trio.aclose_forcefully(client.stream)
+    async with in_front_of(note_code, recorder) as gateway, gateway.connect() as client:
+        await client.send(tool_call("mid"))
+        await called.wait()
+        await trio.aclose_forcefully(client.stream)
     assert codes == [1001]
     assert recorder.outcomes == [("mid", "echo", "unanswered")]
 
@@ -412,7 +410,7 @@ async def test_stopping_under_load_loses_no_call(recorder: Recorder) -> None:
             for client_number in range(20):
                 nursery.start_soon(load, client_number)
             while len(answered) < 200:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             gateway.gateway.stop()
 
     recorded = {operation.request_id for operation in recorder.operations}
@@ -437,16 +435,20 @@ async def test_cancelling_the_gateway_records_what_is_open(recorder: Recorder) -
 
 # A child for each client
 
-ECHO = "import sys, json\nfor line in sys.stdin: print(json.dumps({'id': json.loads(line)['id'], 'result': {'content': []}}), flush=True)"
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "result": {"content": []}}), flush=True)
+"""
 PYTHON = (sys.executable, "-I", "-S", "-u", "-c")
 
 
 async def test_each_client_gets_a_child_of_its_own(recorder: Recorder) -> None:
-    async with running(recorder, ChildUpstream([*PYTHON, ECHO])) as gateway:
-        async with gateway.connect() as one, gateway.connect() as two:
-            for client in (one, two):
-                await client.send(tool_call(1))
-                assert json.loads(await client.recv()) == {"id": 1, "result": {"content": []}}
+    upstream = ChildUpstream([*PYTHON, ECHO])
+    async with running(recorder, upstream) as gateway, gateway.connect() as one, gateway.connect() as two:
+        for client in (one, two):
+            await client.send(tool_call(1))
+            assert json.loads(await client.recv()) == {"id": 1, "result": {"content": []}}
     assert len(recorder.operations) == 2
 
 

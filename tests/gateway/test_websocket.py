@@ -115,7 +115,9 @@ async def test_text_that_is_no_utf8_closes_with_1007() -> None:
         (Closed(1000, "é" * 62), Closed(1000, "é" * 61), Closed(1000, "é" * 61)),
     ],
 )
-def test_a_code_that_no_close_frame_may_carry_is_told_as_one_that_it_may(closed: Closed, as_client: Closed, as_server: Closed) -> None:
+def test_a_code_that_no_close_frame_may_carry_is_told_as_one_that_it_may(
+    closed: Closed, as_client: Closed, as_server: Closed
+) -> None:
     assert closed.as_client() == as_client
     assert closed.as_server() == as_server
 
