@@ -135,7 +135,9 @@ async def test_a_store_that_cannot_be_opened_does_not_keep_the_server_from_runni
 
 async def test_an_endpoint_that_refuses_loses_operations_and_the_traffic_does_not_notice(tmp_path: Path) -> None:
     async def refuse(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
+        request = b""
+        while not request.rstrip().endswith(b"}"):  # the operation, which is the end of it
+            request += await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await stream.aclose()
 
