@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket as plain_socket
 import struct
 from collections import deque
@@ -38,7 +39,13 @@ class Respond:
 
 @frozen
 class Hang:
-    """Never answer; the connection stays open."""
+    """Never answer; the connection stays open.
+
+    Attributes:
+        at_most: After how long it is reset all the same, in seconds.
+    """
+
+    at_most: float = math.inf
 
 
 @frozen
@@ -159,8 +166,8 @@ class FaultyEndpoint:
                 self._arrived.set()
                 self._arrived = trio.Event()
                 if isinstance(behaviour, Hang):
-                    await trio.sleep_forever()
-                if isinstance(behaviour, Reset):
+                    await trio.sleep(behaviour.at_most)
+                if not isinstance(behaviour, Respond):
                     stream.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 await self._respond(stream, connection, request, behaviour)

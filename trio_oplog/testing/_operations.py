@@ -73,8 +73,12 @@ def operations(draw: st.DrawFn, *, workspace_id: str | None = None) -> Operation
     Returns:
         A strategy of ``Operation``.
     """
-    identity = draw(st.binary(min_size=16, max_size=16))
-    dice = Dice(draw(st.binary(min_size=32, max_size=32)))
+    return make_operation(draw(st.binary(min_size=16, max_size=16)), draw(st.binary(min_size=32, max_size=32)), workspace_id)
+
+
+def make_operation(identity: bytes, choices: bytes, workspace_id: str | None = None) -> Operation:
+    """The operation that these choices make; 16 bytes are its id."""
+    dice = Dice(choices)
     started_at = _EPOCH + timedelta(seconds=dice.number(256), microseconds=dice.pick((0, 1, 999_999, 500_000)))
     duration_ms = dice.pick((0, 1, 250, 2**31 - 1))
     optional = (None, *_TEXTS)
