@@ -163,6 +163,12 @@ def test_every_code_block_of_a_page_has_a_language_that_is_checked_or_is_for_rea
     assert all(info in CHECKED | FOR_READING or info.startswith("{") for info in opened), opened
 
 
+def test_ci_runs_what_the_readme_tells_everybody_to_run() -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    (command,) = [block.strip() for block in blocks if "nox" in block]
+    assert command == (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+
+
 class TestTheChecksThemselves:
     """A check that cannot fail is none."""
 
