@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -139,6 +139,21 @@ def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tupl
         yield group, count > 1
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece.  httpx's own is a generator, which it abandons half-way when a request is cut off."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
 class Endpoint:
     """Where operations go: one URL, one secret, and the HTTP client that reaches it.
 
@@ -151,7 +166,12 @@ class Endpoint:
         self.name = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         self.requests = 0
         self._url = url
-        self._headers = {"X-Internal-Secret": secret, "Accept-Encoding": "identity", "User-Agent": "trio-oplog"}
+        self._headers = {
+            "Host": url.netloc.decode("ascii"),
+            "X-Internal-Secret": secret,
+            "Accept-Encoding": "identity",
+            "User-Agent": "trio-oplog",
+        }
         self._http = http
         self._timeout = request_timeout
         self._tls: ssl.SSLContext | None = None
@@ -183,9 +203,10 @@ class Endpoint:
         return reply
 
     async def _exchange(self, client: httpx.AsyncClient, body: bytes, content_type: str) -> Reply:
-        headers = {**self._headers, "Content-Type": content_type}
+        headers = httpx.Headers(client.headers)
+        headers.update({**self._headers, "Content-Type": content_type, "Content-Length": str(len(body))})
         try:
-            request = client.build_request("POST", self._url, content=body, headers=headers, timeout=None)
+            request = httpx.Request("POST", self._url, headers=headers, stream=_Body(body), extensions={"timeout": {}})
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 content = await self._read(response, content_type)
@@ -201,11 +222,13 @@ class Endpoint:
         """Read an answer up to a limit.  Where the status alone says everything, a body that fails to come changes nothing."""
         content = bytearray()
         try:
-            with trio.move_on_after(self._timeout / 2 if content_type == JSON else self._timeout):
+            with trio.move_on_after(self._timeout / 2 if content_type == JSON else self._timeout) as scope:
+                # Not aiter_raw(), which a response that a transport made in one piece refuses.
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > ANSWER_MAX_BYTES:
-                        break
+                        # Not by leaving the loop: that would abandon the generators inside of it half-way.
+                        scope.cancel()
         except httpx.HTTPError:
             if content_type == NDJSON and response.is_success:
                 raise
