@@ -112,7 +112,7 @@ async def play(session: str, state: str, sizes: Sequence[int]) -> list[Operation
     return both.given
 
 
-@given(session=st.sampled_from(SESSIONS), sizes=st.lists(st.sampled_from(SIZES), min_size=1))
+@given(session=st.sampled_from(SESSIONS), sizes=st.lists(st.sampled_from(SIZES)).map(lambda sizes: [*sizes, 65_536]))
 @settings(max_examples=25, deadline=None)
 def test_a_session_arrives_whole_and_its_operations_do_not_depend_on_the_log(session: str, sizes: list[int]) -> None:
     operations = [
