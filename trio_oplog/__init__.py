@@ -34,8 +34,10 @@ from trio_oplog._ledger import DrainReport, DropReason, Statistics
 from trio_oplog._listing import ListClient, try_handle_operations_list
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._query import ListQuery
+from trio_oplog._redact import Payload, redact_keys
 from trio_oplog._retry import Retry
 from trio_oplog._spool import Spool
+from trio_oplog._tee import Tee, tee
 
 __version__ = "0.1.0"
 
@@ -55,6 +57,7 @@ __all__ = [
     "Operation",
     "OplogError",
     "Outcome",
+    "Payload",
     "QueryError",
     "ResultMeta",
     "Retry",
@@ -65,7 +68,10 @@ __all__ = [
     "StoreError",
     "StoreVersionError",
     "Submitter",
+    "Tee",
     "TokenFileError",
     "WireError",
+    "redact_keys",
+    "tee",
     "try_handle_operations_list",
 ]
