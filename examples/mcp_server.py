@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
-server = MCPServer("workshop", version="1.0")
+server = MCPServer("workshop", version="1.0", log_level="ERROR")
 
 
 @server.tool()
@@ -16,7 +17,9 @@ def add(a: float, b: float) -> float:
 
 @server.tool()
 def divide(a: float, b: float) -> float:
-    """Divide one number by another; fails when that is zero."""
+    """Divide one number by another."""
+    if b == 0:
+        raise ToolError("cannot divide by zero")
     return a / b
 
 
