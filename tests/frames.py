@@ -227,10 +227,10 @@ hostile_frames = st.one_of(
 """Anything at all."""
 
 
-def plain(frame: AnyFrame) -> list[dict[str, Any]] | None:
+def plain(frame: AnyFrame, **reading: Any) -> list[dict[str, Any]] | None:
     """What Python's ``json`` makes of a frame; ``None`` when it makes nothing of it."""
     try:
-        read = json.loads(frame if isinstance(frame, str) else bytes(frame))
+        read = json.loads(frame if isinstance(frame, str) else bytes(frame), **reading)
     except (ValueError, RecursionError):
         return None
     return [message for message in (read if isinstance(read, list) else [read]) if isinstance(message, dict)]
