@@ -9,7 +9,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("trio_oplog"):
         raise
-    sys.exit(f"trio-oplog: the command line needs {error.name}: pip install 'trio-oplog[cli]'")
+    sys.exit(f"trio-oplog: the command line needs {error.name.partition('.')[0]}: pip install 'trio-oplog[cli]'")
 
 __all__ = ["main"]
 

@@ -5,7 +5,6 @@ So a missing extra only hurts the command that needs it, and ``--help`` is quick
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,7 +50,7 @@ class _Group(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("trio_oplog"):
                 raise
-            missing = f"{cmd_name} needs {error.name}: pip install 'trio-oplog[{entry.extra}]'"
+            missing = f"{cmd_name} needs {error.name.partition('.')[0]}: pip install 'trio-oplog[{entry.extra}]'"
         else:
             assert isinstance(command, click.Command)  # noqa: S101 -- for the type checker; the table is ours
             return command
@@ -75,9 +74,7 @@ class _Group(click.Group):
             _leave(1, "trio-oplog", str(error))
         except (click.Abort, KeyboardInterrupt):
             _leave(130, "trio-oplog", "interrupted")
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read our output has seen enough
-                sys.exit(1)
+        except OSError as error:  # a reader of our output who has seen enough is click's business
             _leave(1, "trio-oplog", f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
 
 
@@ -86,7 +83,7 @@ def _leave(status: int, who: str, problem: str) -> NoReturn:
     sys.exit(status)
 
 
-@click.command(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("trio-oplog", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(trio_oplog.__version__, message="trio-oplog %(version)s")
 def main() -> None:
     """The operation log for JSON-RPC gateways: who called which tool, where, with what, and what came back."""

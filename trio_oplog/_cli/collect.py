@@ -39,10 +39,13 @@ def command(listen: str, url: str | None, secret_file: Path | None) -> None:
         store = open_store(url or default_store())
     except ConfigError as error:
         raise click.BadParameter(f"{error.problem}.", param_hint="--store") from None
+    problem = ""
     try:
         trio.run(_collect, listen, store, secret)
-    except BaseExceptionGroup as group:
-        raise _leaf(group) from None
+    except* OSError as group:
+        problem = f"cannot listen on {listen}: {_first(group).strerror}"
+    if problem:
+        raise click.ClickException(problem)
 
 
 async def _collect(listen: str, store: Store, secret: str) -> None:
@@ -62,6 +65,6 @@ async def _collect(listen: str, store: Store, secret: str) -> None:
             click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
 
 
-def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first
+def _first(group: BaseExceptionGroup[OSError]) -> OSError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-import msgspec
 import trio
 
 from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import make_console, print_operations, read_reply
-from trio_oplog._errors import ListError, QueryError
+from trio_oplog._errors import QueryError
 from trio_oplog._listing import ListClient
 from trio_oplog._query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_time
 
@@ -76,10 +75,7 @@ def command(
     if as_json:
         click.echo(reply)
         return
-    try:
-        operations = read_reply(reply)
-    except msgspec.MsgspecError:
-        raise ListError("the endpoint's answer is no list of operations") from None
+    operations = read_reply(reply)
     if operations:
         print_operations(operations, make_console())
     click.echo(_summary(len(operations), query), err=True)

@@ -21,11 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trio_oplog._cli import capture
+from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._client import Client
 from trio_oplog._errors import ListError
 from trio_oplog._interceptor import Interceptor
+from trio_oplog._json import ABSENT, Reader
 from trio_oplog._ledger import Statistics
 from trio_oplog._listing import METHOD, ListClient, try_handle_operations_list
 from trio_oplog._operation import Config, Operation
@@ -117,7 +119,7 @@ async def _replay(paths: Sequence[Path], dest: str | None, workspace: str, secre
     return _Outcome(
         shown=shown,
         summary=_summary(len(sessions), frames, len(recorded), account, len(shown)),
-        lost=_lost(account, client.last_error),
+        lost=lost(client),
     )
 
 
@@ -165,14 +167,21 @@ async def _list(list_client: ListClient, workspace: str, recorded: dict[str, dat
     return sorted(found, key=lambda operation: recorded[operation.id], reverse=True)[:LIMIT_MAX]
 
 
+class _Answer(msgspec.Struct):
+    result: msgspec.Raw = ABSENT
+
+
+_answer = Reader(_Answer)
+
+
 async def _ask(list_client: ListClient, workspace: str, params: dict[str, Any]) -> list[Shown]:
     request = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": METHOD, "params": params})
     answer = await try_handle_operations_list(list_client, workspace, request)
     assert answer is not None  # noqa: S101 -- it is such a request
-    result = msgspec.json.decode(answer, type=dict[str, msgspec.Raw]).get("result")
-    if result is None:
+    result = _answer.read(answer)
+    if result is None or not len(result.result):
         raise ListError("the operations are stored, but cannot be listed")
-    return read_reply(bytes(result))
+    return read_reply(result.result)
 
 
 @contextmanager
@@ -200,8 +209,3 @@ def _summary(sessions: int, frames: int, recorded: int, account: Statistics, sho
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _lost(account: Statistics, last_error: str | None) -> str:
-    reasons = ", ".join(f"{count} {reason.value}" for reason, count in account.dropped.items() if count)
-    return f"operations were lost ({reasons}): {last_error or 'see the log'}" if reasons else ""

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-from attrs import define
-from msgspec import Raw
+from attrs import define, frozen
+from msgspec import Raw, Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from trio_oplog._errors import ListError
+from trio_oplog._json import ABSENT, Reader, elements
 
 _WIDE: Final = 110
 """From so many columns on, arguments and result stand beside each other; below, one takes the other's place."""
@@ -23,37 +25,84 @@ _CELL_MAX: Final = 400
 _RESULT_MIN: Final = 10
 
 
-class Shown(msgspec.Struct):
-    """The fields of a record that the table shows; see ``Operation``."""
+class _ArgumentsMeta(Struct):
+    size_bytes: int | None = None
+
+
+class _ResultMeta(Struct):
+    outcome: str | None = None
+
+
+class _Record(Struct):
+    id: str | None = None
+    started_at: str | None = None
+    source: str | None = None
+    env_id: str | None = None
+    tool: str | None = None
+    is_error: bool | None = None
+    duration_ms: int | None = None
+    arguments: Raw = ABSENT
+    arguments_meta: _ArgumentsMeta | None = None
+    result_summary: str | None = None
+    result_meta: _ResultMeta | None = None
+
+
+@frozen(kw_only=True)
+class Shown:
+    """What the table shows of a record; see ``Operation``."""
 
     id: str
     started_at: str
     source: str
     env_id: str
     tool: str
-    is_error: bool
     duration_ms: int
-    arguments: Raw = Raw(b"")
-    arguments_meta: dict[str, Any] | None = None
-    result_summary: str | None = None
-    result_meta: dict[str, Any] | None = None
+    is_error: bool
+    outcome: str
+    arguments: str
+    result: str
 
 
-class _Reply(msgspec.Struct):
-    operations: list[Raw]
+class _Reply(Struct):
+    operations: Raw = ABSENT
 
 
-_read_reply = msgspec.json.Decoder(_Reply).decode
-_read_shown = msgspec.json.Decoder(Shown).decode
+_reply = Reader(_Reply)
+_record = Reader(_Record)
 
 
-def read_reply(reply: bytes) -> list[Shown]:
+def read_reply(reply: bytes | Raw) -> list[Shown]:
     """The operations of an endpoint's answer.
 
     Raises:
-        msgspec.MsgspecError: It holds none, or some that are none.
+        ListError: It holds none.
     """
-    return [_read_shown(record) for record in _read_reply(reply).operations]
+    found = _reply.read(reply)
+    records = None if found is None else elements(found.operations)
+    if records is None:
+        raise ListError("the endpoint's answer is no list of operations")
+    return [_show(_record.read(record)) for record in records]
+
+
+def _show(record: _Record | None) -> Shown:
+    if record is None or not record.id or not record.started_at:
+        raise ListError("the endpoint's answer lists something that is no operation")
+    outcome = record.result_meta.outcome if record.result_meta else None
+    arguments = bytes(record.arguments).decode("utf-8", "replace")
+    if record.arguments_meta:
+        arguments = f"({record.arguments_meta.size_bytes} bytes)"
+    return Shown(
+        id=record.id,
+        started_at=_plain(record.started_at),
+        source=_plain(record.source or ""),
+        env_id=_plain(record.env_id or ""),
+        tool=_plain(record.tool or ""),
+        duration_ms=record.duration_ms or 0,
+        is_error=bool(record.is_error),
+        outcome=_plain(outcome or ("error" if record.is_error else "ok")),
+        arguments=_plain(arguments),
+        result=_plain(record.result_summary or ""),
+    )
 
 
 def make_console(width: int | None = None) -> Console:
@@ -72,9 +121,9 @@ def print_operations(operations: Sequence[Shown], console: Console) -> None:
     columns = _wide_columns(operations) if wide else _narrow_columns(operations)
     room = console.width - sum(column.width + gap for column in columns)
     if wide:
-        columns.append(_Column("ARGUMENTS", [Text(_arguments(o)) for o in operations], room * 2 // 5, "dim"))
+        columns.append(_Column("ARGUMENTS", [Text(o.arguments) for o in operations], room * 2 // 5, "dim"))
         room -= columns[-1].width + gap
-    columns.append(_Column("RESULT", [Text(_plain(o.result_summary or "")) for o in operations], max(room, _RESULT_MIN)))
+    columns.append(_Column("RESULT", [Text(o.result) for o in operations], max(room, _RESULT_MIN)))
     for column in columns:
         table.add_column(
             column.header,
@@ -119,11 +168,11 @@ def _columns(
 ) -> list[_Column]:
     return [
         _Column(time_header, [Text(time) for time in times], 19, "dim"),
-        _Column("SOURCE", [Text(_plain(o.source)) for o in operations], 8),
-        _Column("ENV", [Text(_plain(o.env_id)) for o in operations], env_width),
-        _Column("TOOL", [Text(_plain(o.tool)) for o in operations], tool_width, "bold"),
+        _Column("SOURCE", [Text(o.source) for o in operations], 8),
+        _Column("ENV", [Text(o.env_id) for o in operations], env_width),
+        _Column("TOOL", [Text(o.tool) for o in operations], tool_width, "bold"),
         _Column("TOOK", [Text(_duration(o.duration_ms)) for o in operations], 12),
-        _Column("OUTCOME", [Text(_outcome(o), "red" if o.is_error else "green") for o in operations], 14),
+        _Column("OUTCOME", [Text(o.outcome, "red" if o.is_error else "green") for o in operations], 14),
     ]
 
 
@@ -131,18 +180,6 @@ def _only_day(operations: Sequence[Shown]) -> str:
     """The day on which all of them began, if they did."""
     days = {operation.started_at[:10] for operation in operations}
     return days.pop() if len(days) == 1 else ""
-
-
-def _outcome(operation: Shown) -> str:
-    outcome = (operation.result_meta or {}).get("outcome")
-    return _plain(str(outcome)) if outcome else "error" if operation.is_error else "ok"
-
-
-def _arguments(operation: Shown) -> str:
-    meta = operation.arguments_meta
-    if meta is not None:
-        return f"({meta.get('size_bytes', '?')} bytes)"
-    return _plain(bytes(operation.arguments).decode("utf-8", "replace"))
 
 
 def _duration(milliseconds: int) -> str:

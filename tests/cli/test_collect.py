@@ -1,0 +1,150 @@
+"""``trio-oplog collect`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from trio_oplog import ListClient, ListQuery, Operation, _wire
+from trio_oplog._cli import main
+from trio_oplog._cli.table import read_reply
+
+SECRET = "swordfish"
+JSON = {"X-Internal-Secret": SECRET, "Content-Type": "application/json"}
+NOW = datetime.now(UTC)
+
+
+def operation(number: int) -> Operation:
+    return Operation(
+        id=f"id-{number}",
+        workspace_id="ws",
+        source="sdk",
+        env_id="local",
+        tool="echo",
+        is_error=False,
+        started_at=NOW,
+        completed_at=NOW,
+        duration_ms=0,
+    )
+
+
+@asynccontextmanager
+async def collector(store: Path) -> AsyncIterator[tuple[trio.Process, str]]:
+    """A collector that has said where it listens."""
+    command = [sys.executable, "-m", "trio_oplog", "collect", "--listen", "127.0.0.1:0", "--store", f"sqlite:///{store}"]
+    process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
+    assert process.stderr is not None
+    with trio.fail_after(30):
+        async with process.stderr:
+            said = b""
+            while not said.endswith(b"\n"):
+                said += await process.stderr.receive_some()
+            assert said.decode().endswith(f" into sqlite:///{store}\n")
+            try:
+                yield process, said.decode().split()[2]
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                with trio.CancelScope(shield=True):
+                    assert await process.stderr.receive_some() == b""
+                    await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    async with collector(tmp_path / "log") as (process, url), httpx.AsyncClient(headers=JSON) as http:
+        assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
+        [listed] = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
+        assert listed.id == "id-1"
+        # The connection is still open: it must not hold up the end.
+        process.send_signal(number)
+        assert await process.wait() == 0
+
+
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    acknowledged: set[str] = set()
+
+    async def post(url: str, first: int) -> None:
+        async with httpx.AsyncClient(headers=JSON) as http:
+            for number in range(first, first + 10_000):  # pragma: no branch
+                try:
+                    reply = await http.post(url, content=_wire.encode(operation(number)))
+                except httpx.TransportError:
+                    return
+                assert reply.status_code == 201
+                acknowledged.add(reply.json()["id"])
+                if len(acknowledged) == 50:
+                    enough.set()
+
+    for begin in (0, 100_000):  # the second run finds the file as the first was killed over it
+        enough = trio.Event()
+        acknowledged_before = set(acknowledged)
+        acknowledged.clear()
+        async with collector(tmp_path / "log") as (process, url), trio.open_nursery() as nursery:
+            for task in range(4):
+                nursery.start_soon(post, url, begin + task * 10_000)
+            await enough.wait()
+            process.kill()
+        acknowledged |= acknowledged_before
+    async with collector(tmp_path / "log") as (process, url):
+        listed = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws", limit=1000)))
+    assert acknowledged <= {shown.id for shown in listed}
+    # Nothing twice, and no more than what was on its way when the process died.
+    assert len(listed) == len({shown.id for shown in listed}) <= len(acknowledged) + 8
+
+
+def refused(*arguments: str, secret: str | None = SECRET) -> Result:
+    done = CliRunner().invoke(main, ["collect", *arguments], env={"TRIO_OPLOG_SECRET": secret, "TRIO_OPLOG_SECRET_FILE": None})
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done
+
+
+def test_without_a_secret_it_does_not_start() -> None:
+    done = refused(secret=None)
+    assert done.exit_code == 2
+    assert "set TRIO_OPLOG_SECRET, or name its file with --secret-file" in done.stderr
+
+
+def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trio_oplog", "collect", "--store", f"sqlite:///{tmp_path / 'log'}", "--listen"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [*command, address],
+            check=False,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            env={**os.environ, "TRIO_OPLOG_SECRET": SECRET},
+        )
+    assert (done.returncode, done.stderr) == (1, f"trio-oplog: cannot listen on {address}: Address already in use\n")
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    done = refused("--listen", "127.0.0.1:0", "--store", f"sqlite:///{tmp_path}/gone/log")
+    assert done.exit_code == 1
+    assert f"{tmp_path}/gone/log cannot be opened" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["8088", "localhost", "127.0.0.1:http", "127.0.0.1:65536", ""])
+def test_what_is_no_address_is_a_wrong_call(address: str) -> None:
+    assert refused("--listen", address).exit_code == 2
+
+
+def test_what_is_no_store_is_a_wrong_call() -> None:
+    done = refused("--store", "mysql://user:hunter2@host/database")
+    assert done.exit_code == 2
+    assert "--store" in done.stderr
+    assert "hunter2" not in done.stderr

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
+
+RECORD = {
+    "id": "1",
+    "workspace_id": "ws",
+    "started_at": "2026-01-31T12:00:00.123456Z",
+    "source": "sdk",
+    "env_id": "local",
+    "tool": "echo",
+    "is_error": False,
+    "duration_ms": 7,
+}
+
+
+def shown(*changes: dict[str, Any]) -> list[Shown]:
+    return read_reply(json.dumps({"operations": [RECORD | change for change in changes]}).encode())
+
+
+def printed(*changes: dict[str, Any], width: int = 120) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    print_operations(shown(*changes), console)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_at_120_columns_everything_is_on_a_line() -> None:
+    assert printed({"arguments": {"text": "hi"}, "result_summary": "hi"}) == [
+        "2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  ARGUMENTS       RESULT",
+        '12:00:00.123    sdk     local  echo  7 ms  ok       {"text": "hi"}  hi',
+    ]
+
+
+def test_at_80_columns_the_result_is_what_there_is_room_for() -> None:
+    assert printed({"arguments": {"text": "hi"}, "result_summary": "hi " * 100}, width=80) == [
+        "01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME RESULT",
+        "12:00:00  sdk    local echo 7 ms ok      hi hi hi hi hi hi hi hi hi hi hi hi hi…",
+    ]
+
+
+def test_more_than_one_day_is_shown_as_days() -> None:
+    assert [line[:19] for line in printed({}, {"started_at": "2026-02-01T00:00:00Z"})] == [
+        "STARTED (UTC)      ",
+        "2026-01-31 12:00:00",
+        "2026-02-01 00:00:00",
+    ]
+    assert [line[:14] for line in printed({}, {"started_at": "2026-02-01T00:00:00Z"}, width=80)] == [
+        "STARTED (UTC) ",
+        "01-31 12:00:00",
+        "02-01 00:00:00",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 109, 110, 120, 200])
+def test_no_line_is_wider_than_the_terminal_or_broken_in_two(width: int) -> None:
+    long = {
+        "tool": "t" * 50,
+        "env_id": "\u6771\u4eac" * 20,
+        "source": "s" * 50,
+        "result_summary": "x" * 999,
+        "duration_ms": 2**31 - 1,
+    }
+    lines = printed(long | {"is_error": True, "result_meta": {"outcome": "input_required"}}, {}, width=width)
+    assert len(lines) == 3
+    assert all(len(line) <= width for line in lines)
+
+
+def test_what_strangers_wrote_cannot_move_the_cursor_or_forge_a_row() -> None:
+    [_, line] = printed({"tool": "\x1b[2Jx\x9b", "result_summary": "a\nb\r\n\tc \u202e\u2028d [red]e[/red] :smile:"})
+    assert "\ufffd[2Jx\ufffd" in line
+    assert "a b c \ufffd d [red]e[/red] :smile:" in line
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_000, "1.0 s"),
+        (59_940, "59.9 s"),
+        (60_000, "1 min 0 s"),
+        (3_599_999, "59 min 59 s"),
+        (3_600_000, "1 h 0 min"),
+    ],
+)
+def test_a_duration_is_told_in_the_unit_that_fits(milliseconds: int, text: str) -> None:
+    assert text in printed({"duration_ms": milliseconds})[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({}, "ok"),
+        ({"result_meta": {"truncated": True}}, "ok"),
+        ({"is_error": True}, "error"),
+        ({"is_error": True, "result_meta": {"outcome": "declined"}}, "declined"),
+        ({"result_meta": {"outcome": "input_required"}}, "input_required"),
+    ],
+)
+def test_the_outcome_is_the_most_exact_word_there_is(change: dict[str, Any], outcome: str) -> None:
+    assert f" {outcome}" in printed(change)[1]
+
+
+def test_arguments_that_were_not_kept_are_shown_as_their_size() -> None:
+    meta = {"truncated": True, "size_bytes": 70_000, "sha256": "00"}
+    assert "(70000 bytes)" in printed({"arguments_meta": meta})[1]
+
+
+def test_a_pipe_gets_long_lines_unless_it_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert make_console().width == 240
+    monkeypatch.setenv("COLUMNS", "100")
+    assert make_console().width == 100
+    assert make_console(width=50).width == 50
