@@ -67,8 +67,8 @@ def test_a_command_without_its_extra_does_not_hurt_the_help() -> None:
 
 
 def test_a_mistake_of_our_own_is_not_called_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trio_oplog._cli.list", None)
-    with pytest.raises(ModuleNotFoundError, match=r"trio_oplog\._cli\.list"):
+    monkeypatch.setitem(sys.modules, "trio_oplog._cli.listing", None)
+    with pytest.raises(ModuleNotFoundError, match=r"trio_oplog\._cli\.listing"):
         main.get_command(click.Context(main), "list")
     monkeypatch.setitem(sys.modules, "trio_oplog._cli", None)
     monkeypatch.delitem(sys.modules, "trio_oplog.__main__", raising=False)
@@ -94,7 +94,7 @@ def test_every_end_has_its_status_and_one_line(
     def fail(**_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(import_module("trio_oplog._cli.list").command, "callback", fail)
+    monkeypatch.setattr(import_module("trio_oplog._cli.listing").command, "callback", fail)
     result = CliRunner().invoke(main, ["list"])
     assert result.exit_code == status
     assert result.stderr.lstrip("\n") == said

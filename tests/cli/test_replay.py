@@ -260,7 +260,7 @@ def endpoint(answer: Callable[[httpx.Request], httpx.Response], monkeypatch: pyt
             yield Destination("http://endpoint/", http, SECRET)
 
     monkeypatch.setattr("trio_oplog._cli.replay.open_destination", opened)
-    monkeypatch.setattr("trio_oplog._cli.list.open_destination", opened)
+    monkeypatch.setattr("trio_oplog._cli.listing.open_destination", opened)
 
 
 def test_an_endpoint_that_refuses_the_records_is_a_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ _COMMANDS: Final = {
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (an MCP server) and record every tool call."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put WebSocket clients through to a server and record every call."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
-    "list": _Command("trio_oplog._cli.list", "cli", "Show stored operations, the newest first."),
+    "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
 }
 
