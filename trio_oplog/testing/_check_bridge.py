@@ -21,6 +21,14 @@ from trio_oplog.testing._sessions import frames as any_frames
 
 DEFAULT_EXAMPLES: Final = 25
 
+# What any transport carries: with an end of line, for those that need one.
+_LINES: Final[list[FrameData]] = [
+    b'{"id" : 1,"method":"ping"}\n',
+    b'{"id":"\\u00e9","params":{"n":1.0}}\n',
+    b"no json\n",
+    b"\n",
+]
+
 _PATIENCE: Final = 60.0
 _FRAME_BYTES: Final = 65_536
 _FRAMES_WITHOUT_READER: Final = 1_024
@@ -66,12 +74,15 @@ def check_bridge(
         LawBroken: It breaks a promise; the error names it.
     """
     carried = frames if frames is not None else any_frames().filter(_is_plain)
-    search(_traffic_holds(open_pair, carried), max_examples=max_examples, seed=seed)
+    for fails in (False, True):
+        run(lambda fails=fails: _exchange(open_pair, _LINES[:1], _LINES[:1], fails=fails))  # type: ignore[misc]
+        run(lambda fails=fails: _exchange(open_pair, _LINES, _LINES[::-1], fails=fails))  # type: ignore[misc]
     for ending in (0, 1):
         run(lambda ending=ending: _ends(open_pair, ending))  # type: ignore[misc]
     run(lambda: _holds_back(open_pair, 0))
     run(lambda: _holds_back(open_pair, 1))
     run(lambda: _answers_lists(open_pair))
+    search(_traffic_holds(open_pair, carried), max_examples=max_examples, seed=seed, shrinks=False)
 
 
 def _is_plain(frame: FrameData) -> bool:
@@ -126,14 +137,15 @@ async def _exchange(open_pair: BridgeOpener, upward: _Frames, downward: _Frames,
             nursery.start_soon(_expect, server, upward, witness, Direction.CLIENT_TO_SERVER, broken)
             nursery.start_soon(_expect, client, downward, witness, Direction.SERVER_TO_CLIENT, broken)
     except BaseExceptionGroup as group:
-        raise _first_law(group, broken) from None
+        raise _leaf(group, broken) from None
     if witness.closed != 1:
         raise LawBroken(Law.BRIDGE_END, f"the interceptor was closed {witness.closed} times")
 
 
-def _first_law(group: BaseExceptionGroup[BaseException], broken: Law | None) -> BaseException:
+def _leaf(group: BaseExceptionGroup[BaseException], broken: Law | None) -> BaseException:
+    """The law that was broken, or what came out of the bridge as one."""
     laws, others = group.split(LawBroken)
-    found = laws if laws is not None else others
+    found: BaseException | None = laws if laws is not None else others
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     if isinstance(found, LawBroken) or not isinstance(found, Exception):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 import hypothesis
-from hypothesis import Verbosity, given, settings
+from hypothesis import Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
 from trio_oplog._operation import Config, Operation
@@ -23,11 +23,11 @@ from trio_oplog.testing._sessions import sessions
 DEFAULT_EXAMPLES: Final = 200
 
 _PLAIN: Final = Config(source="sdk", workspace_id="ws-1")
-_OPEN_CALLS: Final = 24
+_OPEN_CALLS: Final = 12
 _FRAME_BYTES: Final = 262_144
 _HELD_PER_CALL: Final = 16_384
-_FLOOD: Final = 2_000
-_LEFT_BEHIND: Final = 65_536
+_FLOOD: Final = 500
+_LEFT_BEHIND: Final = 32_768
 _WAIT: Final = 0.03
 
 
@@ -54,9 +54,16 @@ def check_interceptor(factory: InterceptorFactory, *, max_examples: int = DEFAUL
     search(_arbitrary_frames_hold(factory), max_examples=max_examples, seed=seed)
 
 
-def search(test: Callable[[], None], *, max_examples: int, seed: int | None) -> None:
-    """Run a Hypothesis test with a budget, saying nothing but its failure."""
-    profile = settings(max_examples=max_examples, deadline=None, database=None, report_multiple_bugs=False, verbosity=Verbosity.quiet)
+def search(test: Callable[[], None], *, max_examples: int, seed: int | None, shrinks: bool = True) -> None:
+    """Run a Hypothesis test with a budget, saying nothing but its failure.  What takes long does not shrink."""
+    profile = settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+        phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if shrinks else [])],
+    )
     test = profile(test)
     if seed is not None:
         test = hypothesis.seed(seed)(test)
@@ -172,8 +179,8 @@ def _check_memory(factory: InterceptorFactory) -> None:
     if held > _OPEN_CALLS * _HELD_PER_CALL:
         raise LawBroken(Law.MEMORY, f"{_OPEN_CALLS} open calls with arguments of {_FRAME_BYTES} bytes each hold {held} bytes")
     interceptor = factory(_Forgetful(), _PLAIN)
-    _flood(interceptor, 0, 200)
-    held = _growth(lambda: _flood(interceptor, 200, _FLOOD))
+    _flood(interceptor, 0, 100)
+    held = _growth(lambda: _flood(interceptor, 100, _FLOOD))
     close(interceptor)
     if held > _LEFT_BEHIND:
         raise LawBroken(Law.MEMORY, f"{_FLOOD} calls, cancellations, items, turns and stray answers that ended leave {held} bytes behind")

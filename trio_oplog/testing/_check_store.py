@@ -17,10 +17,11 @@ from trio_oplog._query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery
 from trio_oplog._wire import decode
 from trio_oplog.testing._check_interceptor import search
 from trio_oplog.testing._laws import Law, LawBroken
-from trio_oplog.testing._operations import operations
+from trio_oplog.testing._operations import operations, sample
 
 DEFAULT_EXAMPLES: Final = 25
 
+_DIRECTED: Final = 30
 _WRITERS: Final = 8
 _EACH: Final = 25
 
@@ -52,6 +53,8 @@ def check_store(open_store: StoreOpener, *, max_examples: int = DEFAULT_EXAMPLES
     Raises:
         LawBroken: It breaks a promise; the error names it.
     """
+    some = sample(_DIRECTED)
+    trio.run(_check_contents, open_store, [some[:10], some[10:]], some, 1)
     search(_contents_hold(open_store), max_examples=max_examples, seed=seed)
     trio.run(_limits_hold, open_store)
     trio.run(_concurrency_holds, open_store)

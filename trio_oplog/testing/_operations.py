@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -102,6 +103,12 @@ def make_operation(identity: bytes, choices: bytes, workspace_id: str | None = N
         result_summary=dice.pick((None, "ok", "", "grün 😀\n", "y" * 4096)),
         result_meta=meta,
     )
+
+
+def sample(count: int) -> list[Operation]:
+    """Different operations, the same in every run."""
+    choices = (hashlib.sha256(b"%d" % number).digest() for number in range(count))
+    return [make_operation(number.to_bytes(16, "big"), chosen) for number, chosen in enumerate(choices)]
 
 
 def _some_meta(dice: Dice) -> ResultMeta | None:

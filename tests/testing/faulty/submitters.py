@@ -84,7 +84,7 @@ class NaiveSubmitter:
 
     async def drain(self) -> None:
         while self.queue or self.in_flight:
-            await trio.sleep(0.25)
+            await trio.sleep(1)
 
     async def work(self) -> None:
         while True:

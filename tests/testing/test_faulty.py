@@ -1,0 +1,58 @@
+"""The checks catch what they should: each faulty implementation, whatever the seed, by the name of the law that it breaks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.testing.faulty import bridges, interceptors, stores, submitters
+from trio_oplog.testing import Law, LawBroken, check_bridge, check_interceptor, check_store, check_submitter
+
+BUDGET = 30.0
+SEEDS = (1, 20, 300)
+
+
+def caught(check: Any, implementation: Any, laws: set[Law], seed: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(LawBroken) as broken:
+        check(implementation, seed=seed)
+    assert broken.value.law in laws
+    assert broken.value.law.value in str(broken.value)
+    assert time.monotonic() - began < BUDGET
+
+
+def named(rows: list[tuple[type[Any], set[Law]]]) -> Any:
+    return pytest.mark.parametrize(("kind", "laws"), rows, ids=[kind.__name__ for kind, _ in rows])
+
+
+@named(interceptors.FAULTY)
+def test_a_faulty_interceptor_is_caught_by_name(kind: Any, laws: set[Law]) -> None:
+    for seed in SEEDS:
+        caught(check_interceptor, kind, laws, seed)
+
+
+@named(submitters.FAULTY)
+def test_a_faulty_submitter_is_caught_by_name(kind: Any, laws: set[Law]) -> None:
+    for seed in SEEDS:
+        caught(check_submitter, kind, laws, seed)
+
+
+@named(bridges.FAULTY)
+def test_a_faulty_bridge_is_caught_by_name(kind: Any, laws: set[Law]) -> None:
+    for seed in SEEDS:
+        caught(check_bridge, kind.open, laws, seed)
+
+
+@named(stores.FAULTY)
+def test_a_faulty_store_is_caught_by_name(kind: Any, laws: set[Law]) -> None:
+    for seed in SEEDS:
+        caught(check_store, kind.open, laws, seed)
+
+
+def test_there_is_a_faulty_one_for_at_least_thirty_mistakes() -> None:
+    assert len(interceptors.FAULTY + submitters.FAULTY + bridges.FAULTY + stores.FAULTY) >= 30
+    broken = {law for rows in (interceptors, submitters, bridges, stores) for _, laws in rows.FAULTY for law in laws}
+    # Nothing of ours can break the law of the workspace without breaking every other one.
+    assert set(Law) - broken <= {Law.WORKSPACE, Law.HOSTILE_FRAMES}
