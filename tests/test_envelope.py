@@ -39,25 +39,21 @@ def plain_method(message: dict[str, Any]) -> str | None:
     return method if method is None or isinstance(method, str) else ""
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=200)
 @given(st.one_of(hostile_frames, client_frames, server_frames))
 @example(b'[{"method":"tools/call"}, {"method":"\xff"}]')
 @example(b'{"method":"tools/call","x":"\xff"}')
 @example(b'{"method":"ping","x":"\xed\xa0\x80"}')
 def test_the_messages_of_a_frame_are_those_that_json_reads(frame: AnyFrame) -> None:
-    expected = plain(frame)
+    expected = plain(frame, parse_int=float) or []  # int() refuses thousands of digits, we do not
     messages = read(frame)
-    if expected is None:
-        # What json alone refuses is numbers of thousands of digits.
-        assert not messages or b"7" * 4_301 in bytes(frame if not isinstance(frame, str) else encoded(frame))
-        return
     assert [message.method for message in messages] == [plain_method(message) for message in expected]
     for message, whole in zip(messages, expected, strict=True):
         for name in ("id", "params", "result", "error"):
             raw = bytes(getattr(message, name))
             assert bool(raw) is (name in whole)
             if raw:
-                assert repr(json.loads(raw)) == repr(json.loads(json.dumps(whole[name])))
+                assert repr(json.loads(raw, parse_int=float)) == repr(json.loads(json.dumps(whole[name])))
 
 
 SHAPES: list[tuple[Any, Any]] = [(ClientMessage, FROM_CLIENT), (ServerMessage, FROM_SERVER), (Message, {})]
@@ -68,9 +64,7 @@ SHAPES: list[tuple[Any, Any]] = [(ClientMessage, FROM_CLIENT), (ServerMessage, F
 def test_a_frame_is_read_exactly_when_a_message_in_it_matters(frame: AnyFrame, shape: tuple[Any, Any], answers: bool) -> None:
     message_type, methods = shape
     found = FrameReader(message_type, methods).read(frame, answers=answers)
-    expected = plain(frame)
-    if expected is None:
-        return
+    expected = plain(frame, parse_int=float) or []
     matter = any(plain_method(message) in methods or (answers and plain_method(message) is None) for message in expected)
     if matter:
         assert found is not None
@@ -130,7 +124,8 @@ def test_responses_do_not_matter_to_whoever_says_so(frame: str) -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        "", " ", "5", '"text"', "null", "[]", "[5]", "[[]]", '[[{"method":"known"}]]', "{", '{"method":"known"', '{"method":"known"}x',
+        "", " ", "5", '"text"', "null", "[]", "[5]", "[[]]", '[[{"method":"known"}]]', "{",
+        '{"method":"known"', '{"method":"known"}x',
         "[" * 100_000, b"\xff", b'{"method":"known","params":"\xff"}', b'[{"method":"known"},{"params":"\xff"}]',
         b'[{"method":"known"},"\xff"]', '\ufeff{"method":"known"}',
     ],

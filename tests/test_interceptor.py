@@ -13,6 +13,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
+from math import isnan
 from typing import Any
 
 import attrs
@@ -59,7 +60,7 @@ def unanswered(**fields: Any) -> Operation:
 # Laws
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.one_of(hostile_frames, client_frames, server_frames)), max_size=8), st.booleans())
 def test_nothing_that_a_peer_sends_is_raised_or_kept_beyond_the_limits(frames: list[tuple[bool, AnyFrame]], items: bool) -> None:
     watch = Watch(max_pending=2, args_max_bytes=20, result_max_bytes=5, record_items=items)
@@ -96,6 +97,10 @@ def exact(spelled: str) -> Decimal | float:
         return float(spelled)
 
 
+def whole(spelled: str) -> int | Decimal:
+    return int(spelled) if len(spelled) <= 4_300 else Decimal(spelled)
+
+
 def is_id(value: Any) -> bool:
     return isinstance(value, str | int | float | Decimal) and not isinstance(value, bool)
 
@@ -110,11 +115,8 @@ def test_each_call_yields_exactly_one_operation(frames: list[AnyFrame], max_pend
     watch = Watch(max_pending=max_pending, record_items=False)
     begun = 0
     for frame in frames:
-        messages = plain(frame)
-        if messages is None:  # thousands of digits
-            continue
         watch.client(frame)
-        begun += sum(map(is_call, messages))
+        begun += sum(map(is_call, plain(frame, parse_int=float) or []))
         watch.server(frame)
         assert len(watch.recorded) + watch.statistics.open_calls == begun
     assert len(watch.close()) == begun
@@ -140,11 +142,8 @@ def member(value: Any, *path: str) -> Any:
 def test_whatever_json_reads_as_a_call_is_recorded(frame: AnyFrame) -> None:
     watch = Watch()
     watch.client(frame)
-    messages = plain(frame)
-    if messages is None:
-        return
     recorded = watch.close()
-    calls = list(filter(is_call, messages))
+    calls = list(filter(is_call, plain(frame, parse_int=float) or []))
     assert len(recorded) == len(calls)
     for op, message in zip(recorded, calls, strict=True):
         params = message.get("params")
@@ -159,13 +158,13 @@ def test_whatever_json_reads_as_a_call_is_recorded(frame: AnyFrame) -> None:
         assert op.env_id == next(filter(None, map(name_of, servers)))
         if isinstance(message["id"], str):
             assert op.request_id == (name_of(message["id"]) or "")
-        elif isinstance(message["id"], int) and message["id"]:
-            assert op.request_id == str(message["id"])[:1_024]
+        elif not isnan(message["id"]):
+            assert float(op.request_id or "") == message["id"]
         assert (op.arguments is None and op.arguments_meta is None) is (arguments is None)
         if op.arguments is not None:
             assert op.arguments_meta is None
             assert is_json(op.arguments)
-            assert repr(json.loads(op.arguments)) == repr(json.loads(json.dumps(arguments)))
+            assert repr(json.loads(op.arguments, parse_int=float)) == repr(json.loads(json.dumps(arguments)))
 
 
 OPEN = [1, "1", 0, "a"]
@@ -185,9 +184,7 @@ def test_whatever_json_reads_as_an_answer_ends_its_call(frame: AnyFrame) -> None
     watch = Watch()
     watch.client(*map(call, OPEN))
     watch.server(frame)
-    messages = plain(frame, parse_float=exact)
-    if messages is None:
-        return
+    messages = plain(frame, parse_float=exact, parse_int=whole) or []
     pending = list(OPEN)
     expected = []
     for message in messages:
