@@ -19,6 +19,7 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 EVERYTHING = f".[{EXTRAS}]"
 
 OLDEST = "3.11"
+FUZZING_PYTHON = "3.12"  # one that atheris has a wheel for
 # The interpreter that runs nox is always tested, whatever it is called.
 PYTHONS = sorted(
     {OLDEST, "3.12", "3.13", "3.14", f"{sys.version_info.major}.{sys.version_info.minor}"},
@@ -142,3 +143,26 @@ def e2e(session: nox.Session) -> None:
         session.error("the end-to-end tests need npm, and there is none on PATH")
     install(session, "test")
     session.run("python", "-m", "pytest", "tests/e2e", *session.posargs)
+
+
+@nox.session(default=False)
+def kill(session: nox.Session) -> None:
+    """Kill gateway and collector at random moments, 200 times or as often as ``--`` says, and settle the account."""
+    install(session, "test")
+    (kills,) = session.posargs or ["200"]
+    session.run("python", "-m", "pytest", "-s", "--timeout=0", "tests/kill", env={"TRIO_OPLOG_KILLS": kills})
+
+
+@nox.session(python=FUZZING_PYTHON, default=False)
+def fuzz(session: nox.Session) -> None:
+    """Look for frames and records that break the laws, for 20 minutes or as many seconds as ``--`` says."""
+    install(session, "test", "fuzz")
+    (seconds,) = session.posargs or ["1200"]
+    corpus = Path(session.create_tmp(), "corpus")
+    session.run("python", "fuzz/seeds.py", str(corpus))
+    for entry in ("frames", "wire"):
+        # libFuzzer writes what it finds into the first folder, and keeps what broke it as files beside it.
+        found = corpus / f"{entry}-found"
+        found.mkdir(exist_ok=True)
+        budget = [f"-max_total_time={int(seconds) // 2}", "-max_len=8192", f"-artifact_prefix={corpus}/{entry}-broken-"]
+        session.run("python", f"fuzz/fuzz_{entry}.py", str(found), str(corpus / entry), *budget)
