@@ -281,6 +281,7 @@ class Client:
         try:
             # Shielded: a start that is cancelled halfway would leave tasks behind that nobody cancels.
             with trio.CancelScope(shield=True):
+                await self._endpoint.open()
                 await nursery.start(self._run)
         except BaseException:  # a Ctrl-C, which no shield holds off
             await self._end()

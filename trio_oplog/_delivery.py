@@ -174,8 +174,21 @@ class Endpoint:
         }
         self._http = http
         self._timeout = request_timeout
-        self._tls: ssl.SSLContext | None = None
+        # Trusts nobody, which is right for plain HTTP; where there is TLS, open() makes a real one.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._idle: list[httpx.AsyncClient] = []
+
+    async def open(self) -> None:
+        """Make the first HTTP client: in a thread, since loading the modules and certificates of it takes a tenth of a second."""
+        if self._http is None:
+            self._idle.append(await trio.to_thread.run_sync(self._make_first_client))
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _make_first_client(self) -> httpx.AsyncClient:
+        if self._url.scheme == "https":
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        return self._make_client()
 
     async def post(self, body: bytes, content_type: str) -> Reply:
         """Make one request.
@@ -235,8 +248,6 @@ class Endpoint:
         return bytes(content[:ANSWER_MAX_BYTES])
 
     def _make_client(self) -> httpx.AsyncClient:
-        if self._tls is None:
-            self._tls = httpx.create_ssl_context(trust_env=False)  # costs milliseconds, so once
         # Neither a proxy nor a .netrc of the environment gets to see the secret.
         return httpx.AsyncClient(trust_env=False, verify=self._tls)
 
