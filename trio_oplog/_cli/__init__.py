@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put WebSocket clients through to a server and record every call."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
+    "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
 }
 
