@@ -13,7 +13,7 @@ import trio
 from websockets.trio.server import Server, ServerConnection, serve
 
 from trio_oplog import Client, Config, Interceptor, Submitter
-from trio_oplog.gateway import WebSocketFrames, bridge, open_child
+from trio_oplog.gateway import GatewayServerConnection, WebSocketFrames, bridge, open_child
 
 
 async def put_through(log: Submitter, command: list[str], connection: ServerConnection) -> None:
@@ -29,7 +29,8 @@ async def main(
 ) -> None:
     async with Client(url, secret) as log:
         handler = partial(put_through, log, command)
-        await serve(handler, port, host="127.0.0.1", compression=None, max_size=64 * 2**20, task_status=task_status)
+        limits = {"compression": None, "max_size": 64 * 2**20, "create_connection": GatewayServerConnection}
+        await serve(handler, port, host="127.0.0.1", task_status=task_status, **limits)
 
 
 if __name__ == "__main__":

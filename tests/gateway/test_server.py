@@ -24,6 +24,7 @@ from trio_oplog.gateway import (
     Authenticator,
     ChildUpstream,
     Gateway,
+    GatewayClientConnection,
     Identity,
     TokenFile,
     Upstream,
@@ -314,6 +315,37 @@ async def test_a_server_that_never_reads_stops_the_client_and_costs_little_memor
         gateway.gateway.stop()
         with trio.fail_after(3):
             await client.wait_closed()
+
+
+async def test_two_sides_that_send_more_than_the_network_takes_do_not_block_each_other(recorder: Recorder) -> None:
+    """The server sends before it reads, as it may when its client reads: so the bridge must, while it cannot send."""
+    big = "x" * (8 * 2**20)
+
+    async def send_and_then_read(connection: ServerConnection) -> None:
+        await connection.recv()
+        for _ in range(4):
+            await connection.send(big)
+        for _ in range(4):
+            assert await connection.recv() == big
+        await connection.send("read")
+
+    async with (
+        in_front_of(send_and_then_read, recorder) as gateway,
+        gateway.connect(create_connection=GatewayClientConnection) as client,
+        trio.open_nursery() as nursery,
+    ):
+
+        @nursery.start_soon
+        async def send() -> None:
+            await client.send("begin")
+            for _ in range(4):
+                await client.send(big)
+                # The reply has to wait for the message that is on its way.
+                await client.ping()
+
+        for _ in range(4):
+            assert await client.recv() == big
+        assert await client.recv() == "read"
 
 
 @pytest.mark.parametrize("upstream", [WebSocketUpstream(f"ws://{LOOPBACK}:1"), ChildUpstream(["no-such-command-anywhere"])])

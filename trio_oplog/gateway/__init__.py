@@ -32,7 +32,7 @@ from trio_oplog.gateway._server import (
     WebSocketUpstream,
 )
 from trio_oplog.gateway._stdio import inherited_stream
-from trio_oplog.gateway._websocket import WebSocketFrames
+from trio_oplog.gateway._websocket import GatewayClientConnection, GatewayServerConnection, WebSocketFrames
 from trio_oplog.gateway._wrap import wrap
 
 __all__ = [
@@ -50,6 +50,8 @@ __all__ = [
     "Frame",
     "FrameStream",
     "Gateway",
+    "GatewayClientConnection",
+    "GatewayServerConnection",
     "GatewayStatistics",
     "Identity",
     "Line",

@@ -27,7 +27,7 @@ from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
 from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
 from trio_oplog.gateway._identity import Authenticator
-from trio_oplog.gateway._websocket import WEBSOCKETS_LOG, WebSocketFrames
+from trio_oplog.gateway._websocket import WEBSOCKETS_LOG, GatewayClientConnection, GatewayServerConnection, WebSocketFrames
 
 _log = logging.getLogger("trio_oplog")
 
@@ -96,6 +96,7 @@ class WebSocketUpstream:
             max_size=self.max_frame,
             max_queue=_QUEUED_FRAMES,
             logger=WEBSOCKETS_LOG,
+            create_connection=GatewayClientConnection,
         ) as connection:
             yield WebSocketFrames(connection)
 
@@ -258,6 +259,7 @@ class Gateway:
                     max_size=self._max_frame,
                     max_queue=_QUEUED_FRAMES,
                     logger=WEBSOCKETS_LOG,
+                    create_connection=GatewayServerConnection,
                 )
             )
             task_status.started()

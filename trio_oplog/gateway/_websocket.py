@@ -7,7 +7,9 @@ from typing import Final
 
 import trio
 from websockets.exceptions import ConnectionClosed
+from websockets.trio.client import ClientConnection
 from websockets.trio.connection import Connection
+from websockets.trio.server import ServerConnection
 
 from trio_oplog.gateway._frames import ABNORMAL, TOO_BIG, Closed, Frame, Line, LinePart
 
@@ -15,6 +17,45 @@ from trio_oplog.gateway._frames import ABNORMAL, TOO_BIG, Closed, Frame, Line, L
 # logger, whose level stays above that whatever the application sets for its own.
 WEBSOCKETS_LOG: Final = logging.getLogger("trio_oplog.gateway.websockets")
 WEBSOCKETS_LOG.setLevel(logging.WARNING)
+
+
+# Control frames that wait for whoever is sending; then the reader waits, too, lest they pile up.
+_REPLIES_MAX: Final = 64
+
+
+class _ReadsWhileSending(Connection):
+    """A connection that goes on reading while a message of its own is not taken.
+
+    The reader of ``websockets.trio`` waits for the lock of the sender after every read, though it mostly has nothing to send.
+    While the other end takes no message it is not read either, and when that is what it waits for, both wait for ever.
+    Here the reader leaves its replies (to a ping, to a close frame) to whoever is sending.
+    """
+
+    _reader: trio.lowlevel.Task | None = None
+
+    async def recv_events(self) -> None:
+        self._reader = trio.lowlevel.current_task()
+        await super().recv_events()
+
+    async def send_data(self) -> None:
+        is_reader = trio.lowlevel.current_task() is self._reader
+        if is_reader and self.send_lock.locked() and len(self.protocol.writes) < _REPLIES_MAX:
+            return
+        await super().send_data()
+        while self.protocol.writes:
+            await super().send_data()
+
+
+class GatewayClientConnection(_ReadsWhileSending, ClientConnection):
+    """For ``create_connection`` of ``websockets.trio.client.connect``: goes on reading while it cannot send.
+
+    Without it a bridge can come to a stop for ever when both sides send more than the network takes, as they can on a
+    connection of their own.
+    """
+
+
+class GatewayServerConnection(_ReadsWhileSending, ServerConnection):
+    """For ``create_connection`` of ``websockets.trio.server.serve``: see ``GatewayClientConnection``."""
 
 
 class WebSocketFrames:
@@ -27,7 +68,8 @@ class WebSocketFrames:
     and is left out.
 
     Args:
-        connection: A client's or a server's connection, open.  Whoever opened it closes it; ``aclose`` cuts it off.
+        connection: A client's or a server's connection, open; better a ``GatewayClientConnection`` or
+            ``GatewayServerConnection``.  Whoever opened it closes it; ``aclose`` cuts it off.
     """
 
     def __init__(self, connection: Connection) -> None:
