@@ -19,7 +19,7 @@ from trio_oplog.testing._playing import AnyFrame, InterceptorLike
 from trio_oplog.testing._session import Direction, FrameData
 from trio_oplog.testing._sessions import frames as any_frames
 
-DEFAULT_EXAMPLES: Final = 25
+DEFAULT_EXAMPLES: Final = 20
 
 # What any transport carries: with an end of line, for those that need one.
 _LINES: Final[list[FrameData]] = [

@@ -19,7 +19,7 @@ from trio_oplog.testing._check_interceptor import search
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._operations import operations, sample
 
-DEFAULT_EXAMPLES: Final = 25
+DEFAULT_EXAMPLES: Final = 10
 
 _DIRECTED: Final = 30
 _WRITERS: Final = 8

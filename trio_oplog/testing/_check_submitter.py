@@ -21,7 +21,7 @@ from trio_oplog.testing._endpoint import Behaviour, FaultyEndpoint, Hang, Reset,
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._operations import sample
 
-DEFAULT_EXAMPLES: Final = 20
+DEFAULT_EXAMPLES: Final = 10
 
 SECRET: Final = "s3cret-of-the-check"  # noqa: S105
 PAYLOAD: Final = "payload-of-the-check"

@@ -1,0 +1,88 @@
+"""Our own implementations keep every law, with twenty times the budget of the checks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.testing.faulty.bridges import End, NaiveBridge, connection
+from tests.testing.faulty.reference import Reference
+from tests.testing.faulty.stores import NaiveStore
+from tests.testing.faulty.submitters import NaiveSubmitter
+from trio_oplog import Client, Interceptor, ListClient
+from trio_oplog.collector import open_store
+from trio_oplog.gateway import Closed, OperationsList, bridge
+from trio_oplog.testing import check_bridge, check_interceptor, check_store, check_submitter
+from trio_oplog.testing import _check_bridge, _check_interceptor, _check_store, _check_submitter
+
+TIMES = 20
+
+
+class FrameEnd:
+    """The inner end of a connection in memory, as the bridge of the gateway wants it."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+
+    async def send(self, frame: Any) -> None:
+        await self.end.send(frame)
+
+    async def receive(self) -> Any:
+        frame = await self.end.receive()
+        return Closed() if frame is None else frame
+
+    async def send_closed(self, closed: Closed) -> None:
+        await self.end.sends.aclose()
+
+    async def aclose(self) -> None:
+        await self.end.sends.aclose()
+        await self.end.receives.aclose()
+
+
+@asynccontextmanager
+async def open_bridge(interceptor: Any, list_url: str | None) -> AsyncIterator[tuple[End, End]]:
+    (client, inner_client), (server, inner_server) = connection(), connection()
+    operations = OperationsList(list_client=ListClient(list_url, "secret"), workspace_id="ws-1") if list_url else None
+    run = partial(bridge, FrameEnd(inner_client), FrameEnd(inner_server), interceptor, operations=operations)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        yield client, server
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_file_store() -> AsyncIterator[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_store(f"sqlite:///{Path(folder, 'operations.sqlite3')}") as store:
+            yield store
+
+
+@pytest.mark.parametrize("factory", [Interceptor, Reference])
+def test_the_interceptor_keeps_the_laws(factory: Any) -> None:
+    times = TIMES if factory is Interceptor else 1
+    check_interceptor(factory, max_examples=times * _check_interceptor.DEFAULT_EXAMPLES)
+
+
+@pytest.mark.parametrize("factory", [Client, NaiveSubmitter])
+def test_the_client_keeps_the_laws(factory: Any) -> None:
+    times = TIMES if factory is Client else 1
+    check_submitter(factory, max_examples=times * _check_submitter.DEFAULT_EXAMPLES)
+
+
+@pytest.mark.parametrize("open_pair", [open_bridge, NaiveBridge.open])
+def test_the_bridge_keeps_the_laws(open_pair: Any) -> None:
+    times = TIMES if open_pair is open_bridge else 1
+    check_bridge(open_pair, max_examples=times * _check_bridge.DEFAULT_EXAMPLES)
+
+
+@pytest.mark.parametrize("opener", [open_file_store, NaiveStore.open])
+def test_the_store_keeps_the_laws(opener: Any) -> None:
+    times = TIMES if opener is open_file_store else 1
+    check_store(opener, max_examples=times * _check_store.DEFAULT_EXAMPLES)
