@@ -164,3 +164,18 @@ def test_what_was_cut_before_keeps_its_size_and_digest_when_it_shrinks() -> None
 def test_text_that_utf8_cannot_hold_shrinks_all_the_same() -> None:
     shrunk = shrink(attrs.evolve(operation(), result_summary="\ud800"))
     assert shrunk.result_meta == ResultMeta(truncated=True, total_bytes=1, sha256=sha256(b"?").hexdigest())
+
+
+@pytest.mark.parametrize("escape", [b"", rb'"\ud800",'])
+def test_arguments_that_only_just_can_be_read_are_not_kept_because_a_list_of_records_is_deeper(escape: bytes) -> None:
+    def nested(depth: int) -> bytes:
+        return b"[" + escape + b"[" * depth + b"]" * depth + b"]"
+
+    assert keep_arguments(nested(400), 65_536) == (nested(400), None)
+    text = nested(10_000)
+    assert keep_arguments(text, 65_536) == (None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest()))
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    text = b"[" + b"{}," * 5_000 + b"1]"
+    assert keep_arguments(text, 65_536) == (text, None)

@@ -15,6 +15,8 @@ from trio_oplog._operation import ArgumentsMeta, Operation, ResultMeta
 NAME_MAX_BYTES: Final = 1_024
 """Longest identifier kept (a tool, an id, a user), in bytes of UTF-8: 1 024.  Real ones are below 100."""
 
+# How much deeper than its frame a record may come to stand in whatever it is shown in, the reader's own calls among it.
+_NESTING: Final = 300
 _N: Final = ord("N")
 _I: Final = ord("I")
 _read_raw = Decoder(Raw).decode
@@ -59,16 +61,21 @@ def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta
     """The arguments of a call: their exact text when it fits, else its size and digest.
 
     Text that only Python reads as JSON (``NaN``, ``Infinity``) never fits: embedded in a record it would break the record for
-    every other reader.
+    every other reader.  Neither does text that is nested so deeply that a record of it, in a list of records, in an answer, might
+    be too much for a reader that could just read the frame.
 
     Args:
         text: The exact JSON text in UTF-8; something has read it as JSON before.
         limit: Its most bytes.
     """
-    # Without an N or an I (looked for by number, at the speed of memchr) there is no NaN and no Infinity.
-    if len(text) <= limit and ((_N not in text and _I not in text) or is_json(text)):
+    if len(text) <= limit and (not _is_suspect(text) or is_json(_NESTING * b"[" + text + _NESTING * b"]")):
         return text, None
     return None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest())
+
+
+def _is_suspect(text: bytes) -> bool:
+    """Whether a text could hold a NaN or an Infinity, or be deep; looked for at the speed of memchr."""
+    return _N in text or _I in text or (len(text) > 2 * _NESTING and text.count(b"[") + text.count(b"{") > _NESTING)
 
 
 def is_json(text: bytes) -> bool:
