@@ -130,6 +130,7 @@ class Client:
         self._thread = threading.get_ident()
         self._entered = False
         self._report: DrainReport | None = None
+        self._running = trio.Event()
         self._finished = trio.Event()
         self._delivering = trio.CancelScope(shield=True)
 
@@ -279,11 +280,13 @@ class Client:
         self._nursery = trio.open_nursery()
         nursery = await self._nursery.__aenter__()
         try:
-            # Shielded: a start that is cancelled halfway would leave tasks behind that nobody cancels.
             with trio.CancelScope(shield=True):
                 await self._endpoint.open()
-                await nursery.start(self._run)
+                # Not nursery.start(): where a Ctrl-C interrupts that, it waits for the task, which is shielded, for ever.
+                nursery.start_soon(self._run)
+                await self._running.wait()
         except BaseException:  # a Ctrl-C, which no shield holds off
+            self._queue.close()
             await self._end()
             raise
         self._thread = threading.get_ident()
@@ -291,7 +294,7 @@ class Client:
         return self
 
     @trio.lowlevel.enable_ki_protection
-    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self) -> None:
         """Run the couriers, out of reach of what cancels the block: it is leaving that ends them."""
         try:
             with self._delivering:
@@ -300,9 +303,10 @@ class Client:
                     async with trio.open_nursery() as couriers:
                         for _ in range(self._concurrency):
                             await couriers.start(self._courier.run)
-                        task_status.started()
+                        self._running.set()
                     service.cancel_scope.cancel()
         finally:
+            self._running.set()
             self._finished.set()
 
     @trio.lowlevel.enable_ki_protection

@@ -22,7 +22,7 @@ class Doorway:
         self._waiting: deque[Operation] = deque()
         self._refused: dict[DropReason, int] = {}
         self._token: trio.lowlevel.TrioToken | None = None
-        self._admit: Callable[[Operation], None] | None = None
+        self._admit: Callable[[Operation], None]
 
     def open(self, token: trio.lowlevel.TrioToken, admit: Callable[[Operation], None]) -> None:
         """Let operations in from now on, by calling ``admit`` in Trio's thread."""
@@ -61,8 +61,7 @@ class Doorway:
         while self._waiting:
             with self._lock:
                 operation = self._waiting.popleft()
-            if self._admit is not None:
-                self._admit(operation)
+            self._admit(operation)
 
     def close(self) -> None:
         """Refuse operations from now on, once those that wait are let in; in Trio's thread."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -133,10 +132,6 @@ class Ledger:
     def total_dropped(self) -> int:
         """All that was dropped, whatever the reason."""
         return sum(self.dropped.values())
-
-    def by_reason(self) -> Mapping[DropReason, int]:
-        """A copy of the dropped counts that cannot be written to."""
-        return MappingProxyType(dict(self.dropped))
 
     def deliver(self, records: Sequence[Record]) -> None:
         """These were in flight and are stored now."""

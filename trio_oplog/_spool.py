@@ -110,7 +110,7 @@ class SpoolBacklog:
         self._ledger = ledger
         self._record_max = record_max_bytes
         self._drop_oldest = overflow is Overflow.DROP_OLDEST
-        self._lock: SpoolLock | None = None
+        self._lock: SpoolLock
         self._file: SpoolFile | None = None
         self._ready: deque[Record] = deque()
         self._ready_bytes = 0
@@ -183,8 +183,7 @@ class SpoolBacklog:
             self._ready.clear()
             if self._file is not None:
                 await trio.to_thread.run_sync(self._file.close)
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
 
     async def has_room(self, size: int) -> None:
         """Wait until the file has room for a record of that size and for all that is on its way, or the client is closed."""

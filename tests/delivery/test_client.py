@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
+import tracemalloc
 
 import httpx
 import pytest
@@ -131,6 +133,13 @@ async def test_shrinking_keeps_the_digest_of_a_text_that_was_cut_before(server, 
     async with Client(server.url, secret, record_max_bytes=1_024) as client:
         client.submit(make_operation(result_summary="y" * 3_000, result_meta=ResultMeta(**meta)))
     assert server.requests[0].documents[0]["result_meta"] == meta
+
+
+async def test_a_payload_of_a_wrong_type_counts_as_invalid(server, secret, make_operation, balanced):
+    async with Client(server.url, secret, record_max_bytes=1_024) as client:
+        client.submit(make_operation(arguments="\ud800" * 3_000))
+    assert client.statistics().dropped[DropReason.INVALID] == 1
+    assert balanced(client)
 
 
 async def test_what_is_too_large_even_when_shrunk_is_dropped(server, secret, make_operation, balanced):
@@ -349,6 +358,49 @@ def test_ctrl_c_while_entering_leaves_nothing_behind(secret):
     trio.lowlevel.enable_ki_protection(main)
     with pytest.raises(KeyboardInterrupt):
         trio.run(protected)
+
+
+def test_ctrl_c_in_the_middle_of_entering_leaves_nothing_behind(secret, make_operation):
+    async def main():
+        trio.lowlevel.spawn_system_task(interrupt)
+        async with client:
+            raise AssertionError("not reached")
+
+    async def interrupt():
+        while client._queue.closed:
+            await trio.lowlevel.checkpoint()
+        signal.raise_signal(signal.SIGINT)
+
+    client = Client("http://127.0.0.1:9/", secret)
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    client.submit(make_operation())
+    assert client.statistics().dropped[DropReason.NOT_OPEN] == 1
+
+
+async def test_memory_stays_flat_in_a_flood_with_a_dead_endpoint(secret, make_operation, balanced):
+    async with Client("http://127.0.0.1:9/", secret, 200, drain_timeout=0, queue_bytes=300_000) as client:
+        held = []
+        for _ in range(4):
+            for _ in range(40):
+                for _ in range(250):
+                    client.submit(make_operation())
+                await trio.lowlevel.checkpoint()
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+        assert balanced(client)
+    assert client.dropped == 40_000
+    assert max(held[1:]) - held[0] < 300_000
+
+
+@pytest.fixture(autouse=True)
+def _traced(request):
+    if "memory" not in request.node.name:
+        yield
+        return
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
 
 
 async def test_ctrl_c_that_hits_a_task_of_the_http_client_comes_out_bare(secret, make_operation, balanced):
@@ -581,6 +633,7 @@ async def test_the_repr_hides_the_secret_and_what_a_url_may_carry(secret, server
         ("retry", [5]),
         ("http", [5]),
         ("on_drop", [5]),
+        ("spool", ["path"]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(field, values, secret):

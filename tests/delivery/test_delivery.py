@@ -14,10 +14,11 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from trio_oplog import Client, DropReason, Retry, WireError
+from trio_oplog import Client, DropReason, Retry, Spool, WireError
 from trio_oplog._delivery import Answer, Endpoint, Reply, Verdict, judge, pack
 from trio_oplog._record import Record
 from trio_oplog._retry import RETRYABLE
+from trio_oplog._spool_file import SpoolFile
 
 QUICK = Retry(base_delay=0.001, max_delay=0.01)
 MOMENT = 1_795_000_000.0
@@ -278,6 +279,29 @@ async def test_an_endpoint_that_knows_no_batches_is_spoken_to_one_by_one_from_th
     assert sum(request.headers["content-type"] != "application/json" for request in server.requests) <= 2
 
 
+async def test_a_batch_under_way_when_another_courier_learns_it_goes_one_by_one(server, secret, make_operation, respond):
+    both = trio.Event()
+
+    async def predecessor(request):
+        if request.headers["content-type"] == "application/json":
+            return await server.store(request)
+        if server.at_once == 2:
+            both.set()
+        await both.wait()
+        # One is told that batches are unknown, the other to come again: with its batch.
+        return respond(415 if "0" in request.ids else 503)
+
+    server.answer = predecessor
+    async with Client(server.url, secret, batch_size=5, concurrency=2, retry=QUICK) as client:
+        for _ in range(5):
+            client.submit(make_operation())
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        for _ in range(5):
+            client.submit(make_operation())
+        assert await client.flush(5)
+    assert sorted(map(int, server.stored)) == list(range(10))
+
+
 async def test_a_body_that_is_too_large_is_halved(server, secret, make_operation, respond, balanced):
     async def small_only(request):
         return respond(413) if len(request.ids) > 2 else await server.store(request)
@@ -477,6 +501,31 @@ def test_packing_keeps_order_and_bounds():
 def test_an_account_is_read_by_id_and_by_line(account, expected):
     reply = Reply(status=200, body=json.dumps(account).encode())
     assert judge(reply, ["a", "b"], RETRYABLE, batch=True) == expected
+
+
+async def test_a_record_from_a_spool_that_is_too_large_and_no_operation_is_dropped(server, secret, respond, tmp_path):
+    file = SpoolFile.open(tmp_path / "spool", 10)
+    file.commit([Record(1, None, 2, 0.0, b"{}", "odd")], [], [])
+    file.close()
+    server.then(respond(413))
+    told = []
+    spool = Spool(tmp_path / "spool")
+    async with Client(server.url, secret, spool=spool, on_drop=lambda *drop: told.append(drop)) as client:
+        assert not await client.flush(5)
+    assert client.statistics().dropped[DropReason.TOO_LARGE] == 1
+    assert client.statistics().callback_errors == 1
+    assert told == []
+
+
+async def test_a_large_record_from_a_spool_is_shrunk_as_well(server, secret, respond, tmp_path, make_operation, until):
+    spool = Spool(tmp_path / "spool")
+    async with Client("http://127.0.0.1:9/", secret, spool=spool, retry=Retry(base_delay=0.001, open_after=1)) as client:
+        client.submit(make_operation())
+        await until(lambda: not client.healthy)
+    server.then(respond(413))
+    async with Client(server.url, secret, spool=spool) as client:
+        assert await client.flush(5)
+    assert "arguments_meta" in server.requests[-1].documents[0]
 
 
 def test_a_record_that_cannot_be_read_back_says_so_without_its_text(payload):

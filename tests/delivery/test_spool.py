@@ -16,6 +16,7 @@ import trio.testing
 
 from trio_oplog import Client, ConfigError, DropReason, Retry, Spool, SpoolError, SpoolInUseError
 from trio_oplog import _spool_file as spool_file
+from trio_oplog._record import Record
 
 QUICK = Retry(base_delay=0.01, max_delay=0.02, open_after=1)
 
@@ -83,6 +84,23 @@ async def test_records_that_memory_has_no_room_for_are_read_back(server, secret,
         assert await client.flush(20)
     assert len(server.stored) == len(set(server.stored)) == 2 * total
     assert spool_file.status(path).waiting == 0
+
+
+async def test_batches_from_a_spool_keep_to_their_bytes(server, secret, make_operation, path):
+    async with Client(server.url, secret, spool=Spool(path), batch_size=50, batch_bytes=1_500, concurrency=1) as client:
+        for _ in range(20):
+            client.submit(make_operation())
+        assert await client.flush(5)
+    assert len(server.stored) == 20
+    assert max(len(request.body) for request in server.requests) <= 1_500
+
+
+def test_reading_stops_at_so_many_bytes(path, make_operation):
+    file = spool_file.SpoolFile.open(path, 10)
+    file.commit([Record(number, None, 0, 0.0, b"x" * 100, str(number)) for number in range(1, 6)], [], [])
+    assert [record.number for record in file.read(1, 10, 250)] == [2, 3]
+    assert [record.number for record in file.read(0, 10, 50)] == [1]
+    file.close()
 
 
 async def test_a_second_client_with_the_same_spool_is_refused(server, secret, make_operation, path):
@@ -267,10 +285,14 @@ async def test_memory_stays_bounded_while_the_disk_is_full(secret, make_operatio
     full_disk(True)
     async with Client("http://127.0.0.1:9/", secret, 100, spool=Spool(path), drain_timeout=0.1) as client:
         operation = make_operation()
-        for _ in range(60):
-            for _ in range(100):
-                client.submit(operation)
-            await trio.sleep(0.002)
+        with trio.fail_after(10):
+            while not client.dropped:
+                for _ in range(99 - len(client._queue)):
+                    client.submit(operation)
+                await trio.sleep(0.001)
+                if len(client._queue) == 99:  # nobody takes from it any more
+                    client.submit(operation)
+                    client.submit(operation)
         assert client.statistics().dropped[DropReason.QUEUE_FULL] > 0
         assert client.statistics().queued + client.statistics().in_flight < 2048 + 256 + 100 + 8
     assert balanced(client)
