@@ -7,9 +7,11 @@ import json
 import logging
 import sys
 import threading
+import time
 import tracemalloc
 import uuid
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
@@ -322,6 +324,24 @@ def test_any_number_of_calls_with_one_id_is_let_go_without_a_crash() -> None:
         threading.stack_size(usual)
     thread.join()
     assert open_calls == [20_000]
+
+
+ODD_BLOCKS = json.dumps({"id": 1, "result": {"isError": 5, "content": [{}] * 50_000}})
+ODD_BATCH = json.dumps([{"id": 1, "result": 5}] * 10_000)
+ODD_BYSTANDER = json.dumps({"method": "delta", "params": {"item": "\ud800", "x": [1] * 50_000}})
+
+
+@pytest.mark.parametrize(("frame", "most"), [(ODD_BLOCKS, 80), (ODD_BATCH, 200), (ODD_BYSTANDER, 10)])
+def test_a_frame_of_many_odd_parts_stalls_nobody(frame: str, most: int) -> None:
+    def cost(look: Callable[[str], object]) -> float:
+        began = time.process_time()
+        look(frame)
+        return time.process_time() - began
+
+    watch = Watch()
+    watch.client(call())
+    # They were 800, 450 and 20 times as dear; what is left is the price of one object for each part.
+    assert min(cost(watch.server) for _ in range(3)) < most * min(cost(json.loads) for _ in range(3))
 
 
 # Pairing

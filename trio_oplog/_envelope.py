@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, Reader, Text, elements
+from trio_oplog._json import ABSENT, Reader, Text, elements, objects
 from trio_oplog._limits import name
 
 Frame: TypeAlias = Text
@@ -59,7 +59,7 @@ class FrameReader(Generic[M]):
 
     def __init__(self, shape: type[M], methods: Container[str]) -> None:
         self._methods = methods
-        self._decode = Decoder(shape | list[Raw]).decode
+        self._decode = Decoder(shape | list[shape]).decode  # type: ignore[valid-type]
         self._message = Reader(shape)
 
     def read(self, frame: Frame, *, answers: bool = True) -> Sequence[M] | None:
@@ -86,14 +86,14 @@ class FrameReader(Generic[M]):
                 raise
             return self.read(str.__str__(frame), answers=answers)  # msgspec takes no subclass of str
         if found.__class__ is list:
-            return self._read_batch(frame, found, answers=answers)
+            return self._choose(frame, found, answers=answers)
         method = found.method
         if answers if method is None else method in self._methods:
             return (found,) if frame.__class__ is str or _is_utf8(frame) else self._reread(frame, answers=answers)
         return ()
 
-    def _read_batch(self, frame: Frame, parts: list[Raw], *, answers: bool) -> Sequence[M] | None:
-        found = [message for message in map(self._message.read, parts) if message is not None]
+    def _choose(self, frame: Frame, found: Sequence[M], *, answers: bool) -> Sequence[M] | None:
+        """The messages of a batch, when one of them matters."""
         if not found:
             return None
         if not any(self._matters(message, answers=answers) for message in found):
@@ -108,18 +108,21 @@ class FrameReader(Generic[M]):
             message = _glance(frame)
         except _REFUSED:
             return self._reread(frame, answers=answers)
-        if message.__class__ is Envelope and not self._matters(message, answers=answers):
-            return ()
-        return self._reread(frame, answers=answers)
+        if message.__class__ is list:
+            parts = [part for part in map(self._message.read, message) if part is not None]
+            return self._choose(frame, parts, answers=answers)
+        return self._reread(frame, answers=answers) if self._matters(message, answers=answers) else ()
 
     def _reread(self, frame: Frame, *, answers: bool) -> Sequence[M] | None:
         """With the tolerant reader alone: for a frame that the strict one refuses, or takes without looking into all of it."""
+        methods = [part.get("method") for part in objects(frame)]
+        if not methods:
+            return None
+        if not any(answers if method is None else str(method) in self._methods for method in methods):
+            return ()
         message = self._message.read_tolerantly(frame)
         found = [self._message.read(part) for part in elements(frame) or ()] if message is None else [message]
-        messages = [part for part in found if part is not None]
-        if not messages:
-            return None
-        return messages if any(self._matters(part, answers=answers) for part in messages) else ()
+        return [part for part in found if part is not None] or None
 
 
 class _Every(Container[str]):
@@ -183,11 +186,9 @@ def read_key(raw: Raw) -> RequestKey | None:
     try:
         key = _plain_id(raw)
     except MsgspecError:
-        key = None
-    if key.__class__ is int:
-        return key
-    identity = read_id(raw)
-    return identity.key if identity else None
+        identity = _read_odd_id(bytes(raw))
+        return identity.key if identity else None
+    return key if key.__class__ is int else _string_id(key).key
 
 
 def _read_odd_id(spelling: bytes) -> RequestId | None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from types import NoneType
-from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args
 
 from msgspec import MsgspecError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
@@ -42,8 +43,8 @@ class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
     Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
-    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that has another
-    type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
+    what is no object), a list of Structs without ``Raw``, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that
+    has another type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
         shape: The Struct.
@@ -82,6 +83,15 @@ def elements(text: Text | Raw) -> list[str] | None:
         return _elements(_decoded(text))
     except _UNREADABLE:
         return None
+
+
+def objects(text: Text) -> list[dict[str, Any]]:
+    """The JSON object that ``json`` reads, or those in an array; none when it reads neither."""
+    try:
+        value = _read_values(_decoded(text))
+    except _UNREADABLE:
+        return []
+    return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)]
 
 
 def encoded(text: str) -> bytes:
@@ -125,37 +135,77 @@ def _decoded(text: Text | Raw) -> str:
     return data.decode(json.detect_encoding(data), "surrogatepass")
 
 
+class _Field(NamedTuple):
+    """What the tolerant reader knows of one field of a Struct."""
+
+    name: str
+    key: str
+    """Its name in JSON."""
+    default: Any
+    kind: Any
+    """``Raw``, ``str``, ``int``, ``bool`` or a Struct; of a list: its elements' Struct."""
+    is_list: bool
+    is_struct: bool
+    holds_raw: bool
+
+
+@cache  # to ask a Struct for its fields costs more than to read one
+def _fields(shape: type[Struct]) -> tuple[_Field, ...]:
+    found = []
+    for field in fields(shape):
+        wanted = field.type
+        if wanted is not Raw:
+            wanted = next(kind for kind in get_args(wanted) if kind not in (NoneType, UnsetType))
+        kind = get_args(wanted)[0] if get_args(wanted) else wanted
+        is_struct = issubclass(kind, Struct)
+        holds_raw = kind is Raw or (is_struct and any(inner.holds_raw for inner in _fields(kind)))
+        found.append(_Field(field.name, field.encode_name, field.default, kind, wanted is not kind, is_struct, holds_raw))
+    return tuple(found)
+
+
 def _build(values: dict[str, str], shape: type[S]) -> S:
-    return shape(
-        **{
-            field.name: _convert(values[field.encode_name], field.type, field.default)
-            for field in fields(shape)
-            if field.encode_name in values
-        }
-    )
+    return shape(**{field.name: _from_text(values[field.key], field) for field in _fields(shape) if field.key in values})
 
 
-def _convert(text: str, wanted: Any, default: Any) -> Any:
-    if wanted is Raw:
+def _from_text(text: str, field: _Field) -> Any:
+    if field.kind is Raw:
         return Raw(encoded(text))
-    wanted = next(kind for kind in get_args(wanted) if kind not in (NoneType, UnsetType))
-    if isinstance(wanted, type) and issubclass(wanted, Struct):
+    if field.holds_raw:
         values = _members(text)
-        return None if values is None else _build(values, wanted)
-    if inner := get_args(wanted):
-        parts = _elements(text)
-        return default if parts is None else [_build(_members(part) or {}, inner[0]) for part in parts]
-    value = _skim(text)
-    if wanted is int and type(value) is float:
-        return _integer(text, default)
-    if type(value) is wanted:
+        return None if values is None else _build(values, field.kind)
+    # Nothing in it is needed as text: one pass reads it whole, however many parts it has.
+    return _from_value(_read_values(text), field)
+
+
+def _from_value(value: Any, field: _Field) -> Any:
+    if field.is_list:
+        return [_assemble(part, field.kind) or field.kind() for part in value] if isinstance(value, list) else field.default
+    if field.is_struct:
+        return _assemble(value, field.kind)
+    if type(value) is field.kind:
         return value
     # Not the default: a method that is a number, say, is still there, and its message no response.
-    return "" if wanted is str and value is not None else default
+    return "" if field.kind is str and value is not None else field.default
 
 
-def _integer(text: str, default: Any) -> Any:
+def _assemble(value: Any, shape: type[S]) -> S | None:
+    if not isinstance(value, dict):
+        return None
+    return shape(**{field.name: _from_value(value[field.key], field) for field in _fields(shape) if field.key in value})
+
+
+def _read_values(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # thousands of digits
+        return _patient.decode(text)
+
+
+def _integer(text: str) -> int | float:
     try:
         return int(text)
-    except ValueError:  # a fraction, an exponent, NaN, or thousands of digits
-        return default
+    except ValueError:
+        return float(text)
+
+
+_patient = json.JSONDecoder(parse_int=_integer)
