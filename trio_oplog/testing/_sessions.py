@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio_oplog._operation import Config
 from trio_oplog.testing._acts import CALL_ACTS, HOSTILE_CALL_ACTS, Act, answered_call, handshake, unanswered_call
 from trio_oplog.testing._dice import Dice
-from trio_oplog.testing._item_acts import HOSTILE_ITEM_ACTS, ITEM_ACTS, unannounced_item, unfinished_item, whole_item
+from trio_oplog.testing._item_acts import HOSTILE_ITEM_ACTS, ITEM_ACTS, other_items, unannounced_item, unfinished_item, whole_item
 from trio_oplog.testing._noise import NOISE_ACTS, QUIET_ACTS, broken_json
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 from trio_oplog.testing._stage import Stage
@@ -34,7 +34,7 @@ _HOSTILE: Final[tuple[Act, ...]] = (
     broken_json,
 )
 # What an MCP server does instead of speaking of items.
-_WITHOUT_ITEMS: Final[dict[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {whole_item: handshake}
+_WITHOUT_ITEMS: Final[dict[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {other_items: handshake}
 _SINGLE: Final[tuple[Act, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
 
 

@@ -1,0 +1,156 @@
+"""The strategies reach what they claim, cheaply, and shrink to what a person can read."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+from tests.testing.faulty.reference import Reference
+from trio_oplog import ArgumentsMeta, Config, Operation
+from trio_oplog._wire import decode, encode
+from trio_oplog.testing import (
+    Direction,
+    Expected,
+    Feature,
+    Session,
+    SessionFrame,
+    chunked,
+    frames,
+    interleavings,
+    json_values,
+    operations,
+    play,
+    request_ids,
+    sessions,
+    tool_calls,
+)
+
+CONFIG = Config(source="sdk", workspace_id="ws-1")
+
+
+def test_each_feature_occurs_in_two_of_a_hundred_sessions_which_take_less_than_twenty_milliseconds_each() -> None:
+    seen: Counter[Feature] = Counter()
+    total = 0
+
+    @settings(max_examples=500, database=None)  # no health check is suppressed
+    @given(sessions())
+    def count(session: Session) -> None:
+        nonlocal total
+        total += 1
+        seen.update(session.features)
+
+    began = time.process_time()
+    count()
+    assert (time.process_time() - began) / total < 0.020
+    assert {feature.name: seen[feature] / total for feature in Feature if seen[feature] < total * 0.02} == {}
+
+
+@given(sessions(hostile=False))
+def test_a_friendly_session_holds_nothing_odd(session: Session) -> None:
+    odd = {Feature.BROKEN_JSON, Feature.ODD_SPELLING, Feature.LONE_SURROGATE, Feature.DUPLICATED_ID, Feature.ALIKE_IDS, Feature.EVICTION}
+    assert not session.features & odd
+    assert all(json.loads(frame.data) for frame in session.frames)
+    play(session, Reference)
+
+
+@given(tool_calls())
+def test_a_tool_call_is_one_operation(session: Session) -> None:
+    assert len(session.expected) == 1
+    play(session, Reference)
+
+
+@given(data=st.data())
+def test_the_acts_of_a_session_may_take_turns_in_another_way(data: st.DataObject) -> None:
+    session = data.draw(sessions(max_acts=5))
+    other = data.draw(interleavings(session))
+    play(other, Reference)
+    plain = SessionFrame(direction=Direction.CLIENT_TO_SERVER, data="{}")
+    by_hand = Session(config=session.config, frames=(plain,))
+    assert data.draw(interleavings(by_hand)) == by_hand
+
+
+@given(upward=frames(direction=Direction.CLIENT_TO_SERVER), downward=frames(direction=Direction.SERVER_TO_CLIENT), any_way=frames(hostile=False))
+def test_a_frame_is_text_or_bytes(upward: Any, downward: Any, any_way: Any) -> None:
+    assert isinstance(upward, str | bytes)
+    assert isinstance(downward, str | bytes)
+    assert isinstance(json.loads(any_way), dict | list)
+
+
+def test_a_session_shrinks_to_a_transcript_of_a_few_lines() -> None:
+    found = find(sessions(), lambda session: Feature.OUT_OF_ORDER in session.features, settings=settings(database=None, deadline=None))
+    lines = repr(found).splitlines()
+    assert lines[0] == "Session("
+    assert sum(" --> " in line for line in lines) == 2
+    assert sum(" <-- " in line for line in lines) <= 2
+    assert "close()" in repr(found)
+
+
+def test_a_transcript_shows_what_must_come_of_each_frame() -> None:
+    due = Expected(workspace_id="ws-1", source="sdk", env_id="local", tool="x" * 1000, is_error=False, arguments=b"{}")
+    frame = SessionFrame(direction=Direction.SERVER_TO_CLIENT, data="{\n}", due=(due,))
+    session = Session(config=Config(source="sdk", workspace_id="ws-1", max_pending=3), frames=(frame,))
+    assert repr(session).splitlines()[1:3] == ["    Config(source='sdk', workspace_id='ws-1', max_pending=3)", "      0 <-- '{\\n}'"]
+    assert "=> workspace_id='ws-1' source='sdk' tool='xxx" in repr(session)
+    assert "702 more" in repr(session)
+    assert session.expected == (due,)
+
+
+def test_arguments_that_are_put_together_are_compared_by_their_value() -> None:
+    expected = Expected(workspace_id="w", source="s", env_id="e", tool="t", is_error=False, arguments=b'{"a":1}', composed=True)
+    made = find(operations(), lambda _: True)
+
+    def with_arguments(arguments: bytes | None, meta: ArgumentsMeta | None = None) -> Operation:
+        from attrs import evolve
+
+        same = {"workspace_id": "w", "source": "s", "env_id": "e", "tool": "t", "is_error": False}
+        return evolve(made, **same, arguments=arguments, arguments_meta=meta)
+
+    assert expected.differences(with_arguments(b'{ "a": 1 }')) == {}
+    assert list(expected.differences(with_arguments(b'{"a":2}'))) == ["arguments"]
+    assert list(expected.differences(with_arguments(b"{"))) == ["arguments"]
+    assert list(expected.differences(with_arguments(None))) == ["arguments"]
+    meta = ArgumentsMeta(size_bytes=1, sha256="a")
+    too_long = Expected(workspace_id="w", source="s", env_id="e", tool="t", is_error=False, arguments_meta=meta, composed=True)
+    assert too_long.differences(with_arguments(None, ArgumentsMeta(size_bytes=2, sha256="b"))) == {}
+    assert list(too_long.differences(with_arguments(None))) == ["arguments_meta"]
+
+
+@given(operations(), operations(workspace_id="mine"))
+def test_an_operation_can_be_written_and_read_again(any_one: Operation, mine: Operation) -> None:
+    assert decode(encode(any_one)) == any_one
+    assert mine.workspace_id == "mine"
+
+
+@given(request_ids(), json_values(), json_values(max_leaves=3, lone_surrogates=True))
+def test_values_are_json(request_id: Any, value: Any, odd: Any) -> None:
+    for each in (request_id, value, odd):
+        assert json.loads(json.dumps(each)) == each
+
+
+@given(data=st.data(), parts=st.lists(st.binary(max_size=9), max_size=4))
+def test_chunks_joined_are_the_stream(data: st.DataObject, parts: list[bytes]) -> None:
+    stream = b"".join(part + b"\n" for part in parts)
+    chunks = data.draw(chunked(parts))
+    assert b"".join(chunks) == stream
+    assert all(chunks)
+
+
+def test_hypothesis_knows_operations_and_sessions_by_the_entry_point() -> None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="hypothesis", name="trio_oplog"):
+        entry.load()()
+    assert isinstance(find(st.from_type(Operation), lambda _: True), Operation)
+    assert isinstance(find(st.builds(Session, config=st.just(CONFIG)), lambda _: True), Session)
+    assert settings.get_profile("trio_oplog_long").max_examples >= 10_000
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_direction_has_an_arrow(direction: Direction) -> None:
+    assert direction.arrow in {"-->", "<--"}
