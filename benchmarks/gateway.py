@@ -15,12 +15,15 @@ import pstats
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from statistics import median
+from typing import NamedTuple
 
+import psutil
 import trio
+from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 from websockets.trio.server import ServerConnection, serve
 
@@ -54,7 +57,7 @@ class Nowhere:
     def __init__(self) -> None:
         self.count = 0
 
-    def submit(self, operation: Operation, /) -> None:
+    def submit(self, _: Operation, /) -> None:
         self.count += 1
 
 
@@ -68,8 +71,9 @@ def answer(call: str) -> str:
 
 async def websocket_server() -> None:
     async def handle(connection: ServerConnection) -> None:
-        async for call in connection:
-            await connection.send(answer(str(call)))
+        with suppress(ConnectionClosed):
+            async for call in connection:
+                await connection.send(answer(str(call)))
 
     await serve_websockets(handle)
 
@@ -115,14 +119,25 @@ async def stdio_bridge(case: str) -> None:
 # The client
 
 
+class End(NamedTuple):
+    """The client's end of a connection, and the process of the bridge when there is one."""
+
+    frames: FrameStream
+    bridge: psutil.Process | None
+
+    def cpu(self) -> float:
+        times = self.bridge.cpu_times() if self.bridge is not None else None
+        return times.user + times.system if times is not None else 0.0
+
+
 @asynccontextmanager
-async def program(*role: str) -> AsyncIterator[str]:
+async def program(*role: str) -> AsyncIterator[tuple[str, int]]:
     """A process that says where it listens."""
     process = await trio.lowlevel.open_process([sys.executable, __file__, "--role", *role], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         async with process.stdout:
-            yield (await process.stdout.receive_some()).decode().strip()
+            yield (await process.stdout.receive_some()).decode().strip(), process.pid
     finally:
         process.terminate()
         with trio.CancelScope(shield=True):
@@ -130,46 +145,60 @@ async def program(*role: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def websocket_client(case: str) -> AsyncIterator[FrameStream]:
-    async with program("websocket-server") as server:
+async def websocket_client(case: str) -> AsyncIterator[End]:
+    async with program("websocket-server") as (server, _):
         if case == "a":
             async with connected(server) as frames:
-                yield frames
+                yield End(frames, None)
             return
-        async with program("websocket-bridge", case, server) as url, connected(url) as frames:
-            yield frames
+        async with program("websocket-bridge", case, server) as (url, pid), connected(url) as frames:
+            yield End(frames, psutil.Process(pid))
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[FrameStream]:
-    async with connect(
-        url, max_size=None, compression=None, ping_interval=None, proxy=None, create_connection=GatewayClientConnection
-    ) as connection:
+    options = {"max_size": None, "compression": None, "ping_interval": None, "proxy": None}
+    async with connect(url, create_connection=GatewayClientConnection, **options) as connection:
         yield WebSocketFrames(connection)
 
 
 @asynccontextmanager
-async def stdio_client(case: str) -> AsyncIterator[FrameStream]:
+async def stdio_client(case: str) -> AsyncIterator[End]:
     role = ["stdio-server"] if case == "a" else ["stdio-bridge", case]
     command = [sys.executable, __file__, "--role", *role]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     async with process.stdin, process.stdout:
-        yield LineFrames(process.stdout, process.stdin)
+        yield End(LineFrames(process.stdout, process.stdin), None if case == "a" else psutil.Process(process.pid))
     await process.wait()
 
 
 TRANSPORTS = {"websocket": websocket_client, "stdio": stdio_client}
 
 
-async def measure(frames: FrameStream, size: int, seconds: float) -> tuple[float, float, float]:
-    """Messages a second with a window of calls in flight, and p50 and p99 of one call at a time, in microseconds."""
+class Found(NamedTuple):
+    rate: float
+    """Messages a second, with a window of calls in flight; a call and its answer are two."""
+    cpu: float
+    """What the bridge's process computed for each of them, in microseconds."""
+    p50: float
+    """One call at a time, in microseconds."""
+    p99: float
+
+
+async def measure(end: End, size: int, seconds: float) -> Found:
     calls = [CALL % (number, "x" * (size - len(CALL % (number, "")))) for number in range(WINDOW)]
-    await alternate(frames, calls, seconds / 8)  # warms up
-    times = sorted(await alternate(frames, calls, seconds / 2))
-    rate = await flood(frames, calls, seconds / 2)
-    return rate, times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
+    await alternate(end.frames, calls, seconds / 8)  # warms up
+    times = sorted(await alternate(end.frames, calls, seconds / 2))
+    before = end.cpu()
+    messages, took = await flood(end.frames, calls, seconds / 2)
+    return Found(
+        messages / took,
+        (end.cpu() - before) / messages * 1e6,
+        times[len(times) // 2] * 1e6,
+        times[len(times) * 99 // 100] * 1e6,
+    )
 
 
 async def alternate(frames: FrameStream, calls: list[str], seconds: float) -> list[float]:
@@ -182,53 +211,51 @@ async def alternate(frames: FrameStream, calls: list[str], seconds: float) -> li
     return times
 
 
-async def flood(frames: FrameStream, calls: list[str], seconds: float) -> float:
-    """Keeps WINDOW calls in flight; the messages are calls and answers."""
+async def flood(frames: FrameStream, calls: list[str], seconds: float) -> tuple[int, float]:
+    """Keeps WINDOW calls in flight; how many messages passed, and how long it took."""
     room = trio.Semaphore(WINDOW)
-    done = sent = 0
+    sent = 0
     begin = time.perf_counter()
-    end = begin + seconds
 
-    async def send() -> None:
-        nonlocal sent
-        while time.perf_counter() < end:
+    async def receive() -> None:
+        while True:
+            await frames.receive()
+            room.release()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        while time.perf_counter() < begin + seconds:
             await room.acquire()
             await frames.send(calls[sent % WINDOW])
             sent += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(send)
-        while time.perf_counter() < end or done < sent:
-            await frames.receive()
-            done += 1
-            room.release()
-    return 2 * done / (time.perf_counter() - begin)
+        for _ in range(WINDOW):  # until every answer is there
+            await room.acquire()
+        nursery.cancel_scope.cancel()
+    return 2 * sent, time.perf_counter() - begin
 
 
 async def run(rounds: int, seconds: float, only: str | None) -> bool:
-    print(f"{'':24}{'messages a second':>32}{'c/b':>7}{'p50 in us':>24}{'p99 in us':>27}")
-    print(
-        f"{'':24}{'(a)':>10}{'(b)':>11}{'(c)':>11}{'':>7}"
-        + f"{'(a)':>8}{'(b)':>8}{'(c)':>8}"
-        + f"{'(a)':>11}{'(b)':>8}{'(c)':>8}"
-    )
+    print(f"{'':20}{'messages a second':>24}{'':8}{'c/b':>8}{'us of CPU':>12}{'p50 in us':>20}{'p99 in us':>24}")
+    widths = (9, 9, 9, 13, 7, 10, 8, 8, 10, 8, 8)
+    print(f"{'':20}" + "".join(f"{f'({case})':>{width}}" for width, case in zip(widths, "abcbcabcabc", strict=True)))
     well = True
     for transport, client in TRANSPORTS.items():
         for size in SIZES if only in (None, transport) else ():
-            found: dict[str, list[tuple[float, float, float]]] = {"a": [], "b": [], "c": []}
+            found: dict[str, list[Found]] = {"a": [], "b": [], "c": []}
             async with client("a") as a, client("b") as b, client("c") as c:
                 for _ in range(rounds):
-                    for case, frames in (("a", a), ("b", b), ("c", c)):
-                        found[case].append(await measure(frames, size, seconds))
-            rates = [median(result[0] for result in found[case]) for case in "abc"]
-            ratio = median(with_it[0] / without[0] for with_it, without in zip(found["c"], found["b"], strict=True))
+                    for case, end in (("a", a), ("b", b), ("c", c)):
+                        found[case].append(await measure(end, size, seconds))
+            ratio = median(with_it.rate / without.rate for with_it, without in zip(found["c"], found["b"], strict=True))
             well &= ratio >= 0.95
-            times = [[median(result[which] for result in found[case]) for case in "abc"] for which in (1, 2)]
-            print(
-                f"{transport:>10} {size:>9} B  {rates[0]:>10.0f}{rates[1]:>11.0f}{rates[2]:>11.0f}{ratio:>7.2f}"
-                f"{times[0][0]:>8.0f}{times[0][1]:>8.0f}{times[0][2]:>8.0f}{times[1][0]:>11.0f}{times[1][1]:>8.0f}{times[1][2]:>8.0f}",
-                flush=True,
-            )
+
+            def shown(which: str, cases: str = "abc", found: dict[str, list[Found]] = found) -> Iterator[float]:
+                return (median(getattr(result, which) for result in found[case]) for case in cases)
+
+            numbers = [*shown("rate"), *shown("cpu", "bc"), *shown("p50"), *shown("p99")]
+            columns = [f"{number:>{width}.0f}" for number, width in zip(numbers, widths, strict=True)]
+            columns[3] = f"{ratio:>8.2f}{numbers[3]:>5.0f}"
+            print(f"{transport:>10} {size:>6} B ", *columns, sep="", flush=True)
     return well
 
 
