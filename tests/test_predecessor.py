@@ -52,7 +52,10 @@ def record(*frames: tuple[str, str], config: Config = CONFIG) -> Recorded:
 async def test_row_01_every_execution_of_the_recorded_sessions_is_recorded_and_accepted(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/operations.sqlite3") as store:
         app = httpx.ASGITransport(create_app(store, "secret"))
-        async with httpx.AsyncClient(transport=app) as http, Client("http://log/internal/operations", "secret", http=http) as client:
+        async with (
+            httpx.AsyncClient(transport=app) as http,
+            Client("http://log/internal/operations", "secret", http=http) as client,
+        ):
             for path in SESSIONS:
                 with Interceptor(client, CONFIG) as interceptor:
                     for direction, frame in session(path):
@@ -245,7 +248,9 @@ async def test_row_16_the_traffic_goes_on_while_a_list_request_waits() -> None:
     client, client_end = trio.testing.memory_stream_pair()
     server, server_end = trio.testing.memory_stream_pair()
     async with await serve(handle) as http, trio.open_nursery() as nursery:
-        operations = OperationsList(list_client=ListClient("http://log/internal/operations", "secret", http=http), workspace_id="ws-1")
+        operations = OperationsList(
+            list_client=ListClient("http://log/internal/operations", "secret", http=http), workspace_id="ws-1"
+        )
 
         async def run() -> None:
             await bridge(LineFrames(client_end, client_end), LineFrames(server_end, server_end), None, operations=operations)
