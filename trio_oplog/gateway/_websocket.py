@@ -19,31 +19,41 @@ WEBSOCKETS_LOG: Final = logging.getLogger("trio_oplog.gateway.websockets")
 WEBSOCKETS_LOG.setLevel(logging.WARNING)
 
 
-# Control frames that wait for whoever is sending; then the reader waits, too, lest they pile up.
+# Control frames that wait to be sent; with more of them the reader waits, too, lest they pile up.
 _REPLIES_MAX: Final = 64
 
 
 class _ReadsWhileSending(Connection):
     """A connection that goes on reading while a message of its own is not taken.
 
-    The reader of ``websockets.trio`` waits for the lock of the sender after every read, though it mostly has nothing to send.
-    While the other end takes no message it is not read either, and when that is what it waits for, both wait for ever.
-    Here the reader leaves its replies (to a ping, to a close frame) to whoever is sending.
+    The reader of ``websockets.trio`` sends its replies itself (to a ping, to a close frame), and on the way whatever else
+    waits to be sent.  While the other end takes nothing it is not read either, and when that is what it waits for, both wait
+    for ever.  Here the reader leaves the sending to another task.
     """
 
     _reader: trio.lowlevel.Task | None = None
+    _replying = False
 
     async def recv_events(self) -> None:
         self._reader = trio.lowlevel.current_task()
         await super().recv_events()
 
     async def send_data(self) -> None:
-        is_reader = trio.lowlevel.current_task() is self._reader
-        if is_reader and self.send_lock.locked() and len(self.protocol.writes) < _REPLIES_MAX:
-            return
-        await super().send_data()
-        while self.protocol.writes:
+        waiting = len(self.protocol.writes)
+        if trio.lowlevel.current_task() is not self._reader or waiting >= _REPLIES_MAX:
             await super().send_data()
+        elif waiting and not self._replying:
+            self._replying = True
+            self.nursery.start_soon(self._reply)
+
+    async def _reply(self) -> None:
+        try:
+            while self.protocol.writes:
+                await super().send_data()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.set_connection_exc(error)  # the reader will notice for itself
+        finally:
+            self._replying = False
 
 
 class GatewayClientConnection(_ReadsWhileSending, ClientConnection):
