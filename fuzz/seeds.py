@@ -1,4 +1,4 @@
-"""Writes the seeds of the fuzzers: ``python fuzz/seeds.py CORPUS`` makes CORPUS/frames and CORPUS/wire from the recorded sessions.
+"""Writes the seeds of the fuzzers: ``python fuzz/seeds.py CORPUS`` fills CORPUS/frames and CORPUS/wire from recorded sessions.
 
 An input of the frame fuzzer is a session: for each frame one byte (bit 0 the direction, bits 1 and 2 its type), its bytes, and
 the separator.

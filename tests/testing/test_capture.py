@@ -22,7 +22,8 @@ def test_every_recorded_session_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "5", '{"dir":"up","t":0,"frame":""}', '{"dir":"c2s","t":"x","frame":""}', '{"dir":"c2s","t":0,"frame":5}', '{"t":0}']
+    "line",
+    ["{", "5", '{"dir":"up","t":0,"frame":""}', '{"dir":"c2s","t":"x","frame":""}', '{"dir":"c2s","t":0,"frame":5}', '{"t":0}'],
 )
 def test_a_line_that_is_no_frame_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "broken.jsonl"

@@ -19,8 +19,16 @@ from tests.testing.faulty.submitters import NaiveSubmitter
 from trio_oplog import Client, Interceptor, ListClient
 from trio_oplog.collector import open_store
 from trio_oplog.gateway import Closed, OperationsList, bridge
-from trio_oplog.testing import check_bridge, check_interceptor, check_store, check_submitter
-from trio_oplog.testing import _check_bridge, _check_interceptor, _check_store, _check_submitter
+from trio_oplog.testing import (
+    _check_bridge,
+    _check_interceptor,
+    _check_store,
+    _check_submitter,
+    check_bridge,
+    check_interceptor,
+    check_store,
+    check_submitter,
+)
 
 TIMES = 20
 

@@ -53,7 +53,14 @@ def test_each_feature_occurs_in_two_of_a_hundred_sessions_which_take_less_than_t
 
 @given(sessions(hostile=False))
 def test_a_friendly_session_holds_nothing_odd(session: Session) -> None:
-    odd = {Feature.BROKEN_JSON, Feature.ODD_SPELLING, Feature.LONE_SURROGATE, Feature.DUPLICATED_ID, Feature.ALIKE_IDS, Feature.EVICTION}
+    odd = {
+        Feature.BROKEN_JSON,
+        Feature.ODD_SPELLING,
+        Feature.LONE_SURROGATE,
+        Feature.DUPLICATED_ID,
+        Feature.ALIKE_IDS,
+        Feature.EVICTION,
+    }
     assert not session.features & odd
     assert all(json.loads(frame.data) for frame in session.frames)
     play(session, Reference)
@@ -75,7 +82,11 @@ def test_the_acts_of_a_session_may_take_turns_in_another_way(data: st.DataObject
     assert data.draw(interleavings(by_hand)) == by_hand
 
 
-@given(upward=frames(direction=Direction.CLIENT_TO_SERVER), downward=frames(direction=Direction.SERVER_TO_CLIENT), any_way=frames(hostile=False))
+@given(
+    upward=frames(direction=Direction.CLIENT_TO_SERVER),
+    downward=frames(direction=Direction.SERVER_TO_CLIENT),
+    any_way=frames(hostile=False),
+)
 def test_a_frame_is_text_or_bytes(upward: Any, downward: Any, any_way: Any) -> None:
     assert isinstance(upward, str | bytes)
     assert isinstance(downward, str | bytes)
@@ -83,7 +94,9 @@ def test_a_frame_is_text_or_bytes(upward: Any, downward: Any, any_way: Any) -> N
 
 
 def test_a_session_shrinks_to_a_transcript_of_a_few_lines() -> None:
-    found = find(sessions(), lambda session: Feature.OUT_OF_ORDER in session.features, settings=settings(database=None, deadline=None))
+    found = find(
+        sessions(), lambda session: Feature.OUT_OF_ORDER in session.features, settings=settings(database=None, deadline=None)
+    )
     lines = repr(found).splitlines()
     assert lines[0] == "Session("
     assert sum(" --> " in line for line in lines) == 2
@@ -95,7 +108,10 @@ def test_a_transcript_shows_what_must_come_of_each_frame() -> None:
     due = Expected(workspace_id="ws-1", source="sdk", env_id="local", tool="x" * 1000, is_error=False, arguments=b"{}")
     frame = SessionFrame(direction=Direction.SERVER_TO_CLIENT, data="{\n}", due=(due,))
     session = Session(config=Config(source="sdk", workspace_id="ws-1", max_pending=3), frames=(frame,))
-    assert repr(session).splitlines()[1:3] == ["    Config(source='sdk', workspace_id='ws-1', max_pending=3)", "      0 <-- '{\\n}'"]
+    assert repr(session).splitlines()[1:3] == [
+        "    Config(source='sdk', workspace_id='ws-1', max_pending=3)",
+        "      0 <-- '{\\n}'",
+    ]
     assert "=> workspace_id='ws-1' source='sdk' tool='xxx" in repr(session)
     assert "702 more" in repr(session)
     assert session.expected == (due,)

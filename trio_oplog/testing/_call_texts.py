@@ -88,12 +88,12 @@ def some_call(stage: Stage, dice: Dice, dialect: Feature, spelled: SpelledId) ->
     )
     params = an_object(members, stage.gap)
     if not plain and dice.chance(24):
-        params, facts = _without_params(stage, dice, facts)
+        params, facts = _without_params(dice, facts)
     method = "mcpServer/tool/call" if dialect is Feature.CODEX else "tools/call"
     return request_text(stage, dice, method, spelled, params), facts
 
 
-def _without_params(stage: Stage, dice: Dice, facts: CallFacts) -> tuple[str, CallFacts]:
+def _without_params(dice: Dice, facts: CallFacts) -> tuple[str, CallFacts]:
     """Params of a wrong type count as missing."""
     params = dice.pick(("null", "[]", '"text"', "5"))
     return params, CallFacts(source=facts.source, tool="unknown", request_id=facts.request_id)

@@ -56,9 +56,8 @@ def _frame(number: int, line: bytes) -> CapturedFrame:
     try:
         read = json.loads(line)
         frame = CapturedFrame(direction=Direction(read["dir"]), at=float(read["t"]), text=read["frame"])
-        if not isinstance(frame.text, str):
-            raise TypeError("frame is no text")
-    except (ValueError, KeyError, TypeError) as error:
+        frame.text.encode("utf-8", "surrogatepass")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"line {number} is no recorded frame: {type(error).__name__}") from error
     return frame
 

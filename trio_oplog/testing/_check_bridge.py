@@ -170,7 +170,9 @@ async def _expect(peer: Peer, frames: _Frames, witness: _Witness, direction: Dir
             law = Law.BRIDGE_ORDER if got in frames else Law.BRIDGE_BYTES
             raise LawBroken(broken or law, f"frame {number}, {direction.arrow}, is {got!r} and was {frame!r}")
         if seen[: number + 1] != frames[: number + 1]:
-            raise LawBroken(Law.BRIDGE_SHOWS, f"frame {number}, {direction.arrow}, arrived, and the interceptor saw {seen[-1:]!r}")
+            raise LawBroken(
+                Law.BRIDGE_SHOWS, f"frame {number}, {direction.arrow}, arrived, and the interceptor saw {seen[-1:]!r}"
+            )
 
 
 async def _ends(open_pair: BridgeOpener, ending: int) -> None:
@@ -217,7 +219,11 @@ _PING: Final = '{"jsonrpc":"2.0","id":8,"method":"ping"}'
 async def _answers_lists(open_pair: BridgeOpener) -> None:
     """Only where the bridge answers ``operations/list`` at all; else the request reaches the server, and that is well."""
     async with FaultyEndpoint() as endpoint:
-        for behaviour in (Hang(), Respond(status=200, body=_UPSTREAM_BODY.encode()), Respond(status=500, body=_UPSTREAM_BODY.encode())):
+        for behaviour in (
+            Hang(),
+            Respond(status=200, body=_UPSTREAM_BODY.encode()),
+            Respond(status=500, body=_UPSTREAM_BODY.encode()),
+        ):
             endpoint.behaviour = behaviour
             async with open_pair(_Witness(), endpoint.url) as (client, server):
                 await client.send(_frame_like(_LIST))

@@ -118,12 +118,18 @@ def _arbitrary_frames_hold(factory: InterceptorFactory) -> Callable[[], None]:
         for direction, frame, form in frames:
             show(interceptor, direction, frame, form)
         # What is cut off somewhere, or has a piece taken out, is almost JSON.
-        for number, frame in enumerate(session.frames):
+        for number, shown in enumerate(session.frames):
             at = cuts[number % len(cuts)] if cuts else 0
-            show(interceptor, frame.direction, frame.data[:at] + frame.data[at + 1 + number :], number)
+            show(interceptor, shown.direction, _without(shown.data, at, 1 + number), number)
         close(interceptor)
 
     return holds
+
+
+def _without(data: FrameData, at: int, count: int) -> FrameData:
+    if isinstance(data, str):
+        return data[:at] + data[at + count :]
+    return data[:at] + data[at + count :]
 
 
 def _check_clock(factory: InterceptorFactory) -> None:
@@ -140,7 +146,8 @@ def _check_clock(factory: InterceptorFactory) -> None:
     (operation,) = recorder.operations
     spread_ms = (operation.completed_at - operation.started_at).total_seconds() * 1000
     if not int(waited_ms) - 1 <= operation.duration_ms <= lasted_ms + 1 or spread_ms < waited_ms / 2:
-        detail = f"a call of {waited_ms:.1f} to {lasted_ms:.1f} ms lasted {operation.duration_ms} ms, its times are {spread_ms} ms apart"
+        seen = f"lasted {operation.duration_ms} ms, its times are {spread_ms} ms apart"
+        detail = f"a call of {waited_ms:.1f} to {lasted_ms:.1f} ms {seen}"
         raise LawBroken(Law.TIMES, detail)
 
 
@@ -184,7 +191,9 @@ def _check_memory(factory: InterceptorFactory) -> None:
     held = _growth(lambda: _flood(interceptor, 100, _FLOOD))
     close(interceptor)
     if held > _LEFT_BEHIND:
-        raise LawBroken(Law.MEMORY, f"{_FLOOD} calls, cancellations, items, turns and stray answers that ended leave {held} bytes behind")
+        raise LawBroken(
+            Law.MEMORY, f"{_FLOOD} calls, cancellations, items, turns and stray answers that ended leave {held} bytes behind"
+        )
 
 
 def _growth(work: Callable[[], None]) -> int:

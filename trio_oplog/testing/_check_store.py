@@ -84,10 +84,14 @@ async def _check_contents(open_store: StoreOpener, batches: list[list[Operation]
         for batch in batches[: again + 1]:
             await _expect(store.add(batch), Law.STORE_IDEMPOTENT)
             # The same id with something else in it: the first one stays.
-            await _expect(store.add([evolve(each, tool="changed", is_error=not each.is_error) for each in batch]), Law.STORE_IDEMPOTENT)
+            await _expect(
+                store.add([evolve(each, tool="changed", is_error=not each.is_error) for each in batch]), Law.STORE_IDEMPOTENT
+            )
         for workspace in workspaces:
             found = await _find(store, workspace)
-            if _by_id(found) != _by_id([each for each in kept if each.workspace_id == workspace]) or len(found) != len(_by_id(found)):
+            if _by_id(found) != _by_id([each for each in kept if each.workspace_id == workspace]) or len(found) != len(
+                _by_id(found)
+            ):
                 detail = f"the same {len(kept)} operations were stored again, and now {len(found)} are listed, or others"
                 raise LawBroken(Law.STORE_IDEMPOTENT, detail)
 
@@ -191,4 +195,6 @@ async def _concurrency_holds(open_store: StoreOpener) -> None:
         found = await _find(store, "ws-1", limit=LIMIT_MAX)
         wanted = (_WRITERS + 1) * _EACH
         if len(_by_id(found)) != wanted or len(found) != wanted:
-            raise LawBroken(Law.STORE_CONCURRENCY, f"{wanted} different operations were stored at the same time, {len(found)} are listed")
+            raise LawBroken(
+                Law.STORE_CONCURRENCY, f"{wanted} different operations were stored at the same time, {len(found)} are listed"
+            )

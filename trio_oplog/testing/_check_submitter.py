@@ -50,7 +50,6 @@ class SubmitterLike(Protocol):
 
 
 SubmitterFactory: TypeAlias = Callable[[str, str, int], AbstractAsyncContextManager[SubmitterLike]]
-_Part: TypeAlias = Callable[[SubmitterFactory, list[Operation]], Awaitable[None]]
 
 
 def check_submitter(factory: SubmitterFactory, *, max_examples: int = DEFAULT_EXAMPLES, seed: int | None = None) -> None:
@@ -67,7 +66,16 @@ def check_submitter(factory: SubmitterFactory, *, max_examples: int = DEFAULT_EX
         LawBroken: It breaks a promise; the error names it.
     """
     ours = sample(_FLOOD)
-    for part in (_delivers, _goes_on, _passes_the_slow, _never_blocks, _never_raises, _lets_exceptions_out, _leaves_in_time, _keeps_secrets):
+    for part in (
+        _delivers,
+        _goes_on,
+        _passes_the_slow,
+        _never_blocks,
+        _never_raises,
+        _lets_exceptions_out,
+        _leaves_in_time,
+        _keeps_secrets,
+    ):
         run(lambda part=part: part(factory, ours))  # type: ignore[misc]
     search(_ledger_holds(factory, ours), max_examples=max_examples, seed=seed, shrinks=False)
 
@@ -128,10 +136,9 @@ async def _delivers(factory: SubmitterFactory, ours: list[Operation]) -> None:
             for operation in sent:
                 _submit(submitter, operation)
             with trio.move_on_after(_LONGEST_LEAVING):
-                while len(endpoint.operations) < len(sent):
-                    await trio.sleep(0.1)
-            before_leaving = list(endpoint.operations)
+                await endpoint.wait_for_requests(len(sent))
             await trio.sleep(1)
+            before_leaving = list(endpoint.operations)
             check_ledger(submitter, len(sent))
             for operation in ours[CAPACITY // 2 : CAPACITY]:
                 _submit(submitter, operation)
@@ -177,7 +184,9 @@ async def _passes_the_slow(factory: SubmitterFactory, ours: list[Operation]) -> 
                 _submit(submitter, operation)
             await trio.sleep(1)
             if len(endpoint.operations) < len(ours[:8]) - 1:
-                detail = f"one request hangs, and after a second {len(endpoint.operations)} of {len(ours[:8]) - 1} others have arrived"
+                detail = (
+                    f"one request hangs, and after a second {len(endpoint.operations)} of {len(ours[:8]) - 1} others have arrived"
+                )
                 raise LawBroken(Law.SUBMIT_GOES_ON, detail)
 
 
@@ -214,19 +223,19 @@ async def _never_raises(factory: SubmitterFactory, ours: list[Operation]) -> Non
         check_ledger(submitter, 5)
 
 
-class _Mine(Exception):
+class _MineError(Exception):
     """An exception of the block."""
 
 
 async def _lets_exceptions_out(factory: SubmitterFactory, ours: list[Operation]) -> None:
-    group = ExceptionGroup("mine", [_Mine()])
-    for mine in (_Mine(), group, KeyboardInterrupt()):
+    group = ExceptionGroup("mine", [_MineError()])
+    for mine in (_MineError(), group, KeyboardInterrupt()):
         async with FaultyEndpoint() as endpoint:
             came: BaseException | None = None
             try:
                 async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
                     _submit(submitter, ours[0])
-                    raise mine
+                    raise mine  # noqa: TRY301 -- the block is what is under test
             except BaseException as error:  # noqa: BLE001 -- whatever it is, it is compared
                 came = error
             if came is not mine:

@@ -145,7 +145,7 @@ def _mcp(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]
     return members, tool, "demo", arguments
 
 
-def _dynamic(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
+def _dynamic(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
     raw, where = dice.pick((('{ "q":"one"}', None), ('{"environment_id":"env-8"}', "env-8"), ("[1]", None)))
     members: Members = [("namespace", "null"), ("tool", '"client_tool"'), ("arguments", raw)]
     return members, "client_tool", None, Arguments(text=raw, environment_id=where)
@@ -157,18 +157,18 @@ def _command(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Argume
     return members, "commandExecution", None, _composed(members[:2])
 
 
-def _file_change(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
+def _file_change(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
     changes = dice.pick(("[]", '[{"path":"/srv/a","kind":{"type":"add"},"diff":"+a\\n"}]'))
     members: Members = [("changes", changes)]
     return members, "fileChange", None, _composed(members)
 
 
-def _web_search(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
+def _web_search(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
     members: Members = [("query", dice.pick(('"weather"', '"wëather"'))), ("action", "null")]
     return members, "webSearch", None, _composed(members[:1])
 
 
-def _collab(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
+def _collab(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
     tool = dice.pick(("spawnAgent", "wait"))
     members: Members = [("prompt", '"do it"'), ("receiverThreadIds", dice.pick(("[]", '["t9"]'))), ("tool", quoted(tool))]
     return members, tool, None, _composed(members[:2])

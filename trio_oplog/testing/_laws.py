@@ -70,7 +70,9 @@ class Law(StrEnum):
     BRIDGE_END = "when a side ends, the other is ended too and the interceptor is closed, once"
 
     BRIDGE_LIST_GOES_ON = "while operations/list is being answered every other frame goes on"
-    BRIDGE_LIST_ANSWERS = "operations/list gets one valid JSON-RPC answer, whatever its endpoint says, and nothing of what it said"
+    BRIDGE_LIST_ANSWERS = (
+        "operations/list gets one valid JSON-RPC answer, whatever its endpoint says, and nothing of what it said"
+    )
 
     STORE_KEEPS = "what is stored comes back, every field of it"
     STORE_IDEMPOTENT = "an id that is stored again is answered like the first time, and changes nothing"
@@ -81,7 +83,7 @@ class Law(StrEnum):
     STORE_CONCURRENCY = "writers and readers at the same time lose nothing and raise nothing"
 
 
-class LawBroken(AssertionError):
+class LawBroken(AssertionError):  # noqa: N818 -- it is a verdict
     """An implementation broke a law.
 
     Attributes:

@@ -115,7 +115,7 @@ def empty_responses(stage: Stage, dice: Dice) -> Iterator[None]:
     yield
 
 
-def other_traffic(stage: Stage, dice: Dice) -> Iterator[None]:
+def other_traffic(stage: Stage, _: Dice) -> Iterator[None]:
     """What else goes by."""
     text = stage.fresh_id().text
     stage.say(CLIENT, an_object([("method", '"tools/list"'), ("id", text), ("params", "{}")], stage.gap))

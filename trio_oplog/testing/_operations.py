@@ -62,8 +62,7 @@ def json_values(*, max_leaves: int = 8, lone_surrogates: bool = False) -> st.Sea
     )
 
 
-@st.composite
-def operations(draw: st.DrawFn, *, workspace_id: str | None = None) -> Operation:
+def operations(*, workspace_id: str | None = None) -> st.SearchStrategy[Operation]:
     """Operations as an interceptor makes them, with every field in every form.
 
     Shrinks to a call of the tool ``a`` without arguments or result, at the beginning of 2026.
@@ -74,6 +73,11 @@ def operations(draw: st.DrawFn, *, workspace_id: str | None = None) -> Operation
     Returns:
         A strategy of ``Operation``.
     """
+    return _operations(workspace_id)
+
+
+@st.composite
+def _operations(draw: st.DrawFn, workspace_id: str | None) -> Operation:
     return make_operation(draw(st.binary(min_size=16, max_size=16)), draw(st.binary(min_size=32, max_size=32)), workspace_id)
 
 

@@ -160,13 +160,13 @@ class Player:
 
     def _compare_executions(self) -> None:
         """As many operations share an id as are one execution: no more, no less."""
-        executions = Counter(
-            each.execution or ("one of its own", number) for number, each in enumerate(self._session.expected)
-        )
+        executions = Counter(each.execution or ("one of its own", number) for number, each in enumerate(self._session.expected))
         ids = Counter(operation.id for operation in self._operations)
         wanted, got = sorted(executions.values()), sorted(ids.values())
         if wanted != got:
-            law = Law.EXECUTION_IDS if max(wanted) > 1 or any(each.execution for each in self._session.expected) else Law.UNIQUE_IDS
+            law = (
+                Law.EXECUTION_IDS if max(wanted) > 1 or any(each.execution for each in self._session.expected) else Law.UNIQUE_IDS
+            )
             raise self._broken(law, f"ids are shared by {got} operations each; executions are seen {wanted} times each")
 
     def _broken(self, law: Law, detail: str) -> LawBroken:
@@ -181,7 +181,7 @@ def show(interceptor: InterceptorLike, direction: Direction, data: FrameData, fo
     """
     look = interceptor.on_client_frame if direction is Direction.CLIENT_TO_SERVER else interceptor.on_server_frame
     kind = form % 4
-    if isinstance(data, str) and (kind == 0 or not data.isascii() and _has_no_utf8(data)):
+    if isinstance(data, str) and (kind == 0 or _has_no_utf8(data)):
         _call(look, data)
         return
     exact = data.encode() if isinstance(data, str) else data
@@ -222,7 +222,7 @@ def _call(look: Callable[[AnyFrame], object], frame: AnyFrame) -> None:
 
 
 def _has_no_utf8(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _problems(operation: Operation, config: Config) -> list[tuple[Law, str]]:
@@ -238,14 +238,16 @@ def _problems(operation: Operation, config: Config) -> list[tuple[Law, str]]:
         text = getattr(operation, name)
         if text is not None and (_has_no_utf8(text) or (name != "user_id" and len(text.encode()) > NAME_MAX_BYTES)):
             found.append((Law.NAMES, f"{name} is no short Unicode text: {text[:100]!r}"))
-    if (summary := operation.result_summary) is not None:
-        if _has_no_utf8(summary) or len(summary.encode()) > config.result_max_bytes:
-            found.append((Law.RESULT_CUT, f"result_summary has no UTF-8, or too much: {summary[:100]!r}"))
+    summary = operation.result_summary or ""
+    if _has_no_utf8(summary) or len(summary.encode()) > config.result_max_bytes:
+        found.append((Law.RESULT_CUT, f"result_summary has no UTF-8, or too much: {summary[:100]!r}"))
     if operation.arguments is not None and not _is_strict_json(operation.arguments):
         found.append((Law.ARGUMENTS_LIMIT, f"arguments are no strict JSON: {operation.arguments[:100]!r}"))
-    for name in ("started_at", "completed_at"):
-        if getattr(operation, name).utcoffset() != timedelta(0):
-            found.append((Law.TIMES, f"{name} is not UTC"))
+    found += [
+        (Law.TIMES, f"{name} is not UTC")
+        for name in ("started_at", "completed_at")
+        if getattr(operation, name).utcoffset() != timedelta(0)
+    ]
     if type(operation.duration_ms) is not int or not 0 <= operation.duration_ms <= LONGEST_DURATION_MS:
         found.append((Law.TIMES, f"duration_ms is {operation.duration_ms!r}"))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -16,7 +16,7 @@ from trio_oplog.testing._json_text import SpelledId
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._noise import BROKEN, DEEP, NOT_OURS
 from trio_oplog.testing._oracle import Arguments, CallFacts, Ending, OpenCall
-from trio_oplog.testing._session import Feature, Session
+from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 from trio_oplog.testing._stage import CLIENT, SERVER, Stage
 
 _HI: Final = Arguments(text='{"text":"hi"}')
@@ -30,13 +30,15 @@ class Script:
     def __init__(self, **config: Any) -> None:
         self.stage = Stage(Config(**{"source": "sdk", "workspace_id": "ws-1", **config}), Dice(b""), hostile=True)
 
-    def call(self, spelled: str = "1", params: str = '{"name":"echo","arguments":{"text":"hi"}}', **facts: Any) -> None:
+    def call(self, spelled: str = "1", params: str = '{"name":"echo","arguments":{"text":"hi"}}', **facts: Any) -> Self:
         """``tools/call``."""
         self._call("tools/call", Feature.MCP, spelled, params, facts)
+        return self
 
-    def codex_call(self, spelled: str = "1", params: str = '{"tool":"echo","arguments":{"text":"hi"}}', **facts: Any) -> None:
+    def codex_call(self, spelled: str = "1", params: str = '{"tool":"echo","arguments":{"text":"hi"}}', **facts: Any) -> Self:
         """``mcpServer/tool/call``."""
         self._call("mcpServer/tool/call", Feature.CODEX, spelled, params, facts)
+        return self
 
     def _call(self, method: str, dialect: Feature, spelled: str, params: str, facts: dict[str, Any]) -> None:
         self.stage.say(CLIENT, f'{{"method":"{method}","id":{spelled},"params":{params}}}')
@@ -48,55 +50,68 @@ class Script:
         call.began = self.stage.oracle.frame
         self.stage.oracle.begin(call)
 
-    def answer(self, spelled: str = "1", members: str = _OK, text: str = "ok", **ending: Any) -> None:
+    def answer(self, spelled: str = "1", members: str = _OK, text: str = "ok", **ending: Any) -> Self:
         """A response of the server's."""
         self.stage.say(SERVER, f'{{"id":{spelled},{members}}}')
         self.stage.oracle.answer(SpelledId(spelled).key, Ending(text=text, **ending))
+        return self
 
-    def cancel(self, spelled: str = "1") -> None:
+    def cancel(self, spelled: str = "1") -> Self:
         """``notifications/cancelled``."""
         self.stage.say(CLIENT, f'{{"method":"notifications/cancelled","params":{{"requestId":{spelled}}}}}')
         for call in self.stage.oracle.with_key(SpelledId(spelled).key):
             self.stage.oracle.end(call, Ending(outcome=Outcome.CANCELLED))
+        return self
 
-    def client(self, text: str) -> None:
+    def client(self, text: str) -> Self:
         """Anything else from the client."""
         self.stage.say(CLIENT, text)
+        return self
 
-    def server(self, text: str) -> None:
+    def server(self, text: str) -> Self:
         """Anything else from the server."""
         self.stage.say(SERVER, text)
+        return self
 
-    def handshake(self, method: str = "initialize") -> None:
+    def raw(self, direction: Direction, frame: FrameData) -> Self:
+        """A frame that may be no message at all."""
+        self.stage.say_raw(direction, frame)
+        return self
+
+    def handshake(self, method: str = "initialize") -> Self:
         """The server says its name."""
         self.client(f'{{"method":"{method}","id":"hello","params":{{}}}}')
         self.server('{"id":"hello","result":{"capabilities":{},"serverInfo":{"name":"everything","version":"1"}}}')
         self.stage.oracle.server_name = "everything"
+        return self
 
-    def started(self, key: ItemKey, choices: bytes = b"") -> None:
+    def started(self, key: ItemKey, choices: bytes = b"") -> Self:
         """``item/started``."""
         members, facts = some_item(self.stage, Dice(choices), key)
         self.server(item_text(self.stage, "item/started", key, [*members, ("status", '"inProgress"')]))
         if self.stage.config.record_items:
             self._begin(self._item(key, facts))
+        return self
 
-    def completed(self, key: ItemKey, choices: bytes = b"", end: bytes = b"", started_at_ms: int | None = None) -> None:
+    def completed(self, key: ItemKey, choices: bytes = b"", end: bytes = b"", started_at_ms: int | None = None) -> Self:
         """``item/completed``."""
         members, facts = some_item(self.stage, Dice(choices), key)
         more, ending = some_completion(self.stage, Dice(end), key, started_at_ms)
         self.server(item_text(self.stage, "item/completed", key, [*members, *more]))
         if self.stage.config.record_items:
             self.stage.oracle.complete(self._item(key, facts), ending)
+        return self
 
     def _item(self, key: ItemKey, facts: CallFacts) -> OpenCall:
         outlives = key.item_type == "commandExecution"
         turn = (key.thread_id, key.turn_id)
         return OpenCall(key=key, facts=facts, began=0, dialect=Feature.ITEMS, turn=turn, outlives_turn=outlives)
 
-    def turn_completed(self, key: ItemKey) -> None:
+    def turn_completed(self, key: ItemKey) -> Self:
         """``turn/completed``."""
         self.server(turn_completed_text(self.stage, key.thread_id, key.turn_id))
         self.stage.oracle.complete_turn(key.thread_id, key.turn_id)
+        return self
 
 
 @frozen
@@ -139,10 +154,11 @@ def _args(text: str, environment_id: str | None = None, *, strict: bool = True) 
     return {"params": f'{{"name":"echo","arguments":{text}}}', "arguments": arguments}
 
 
-def _batch(script: Script, *lines: _Lines) -> None:
+def _batch(script: Script, *lines: _Lines) -> Script:
     for number, line in enumerate(lines):
         script.stage.joins = number > 0
         line(script)
+    return script
 
 
 def _alike(one: str, other: str) -> _Lines:
@@ -168,7 +184,11 @@ _CALLS: Final[tuple[_Row, ...]] = (
     (Law.EXACT_IDS, {}, lambda s: (s.call("100"), s.answer("1e2"))),
     (Law.EXACT_IDS, {}, lambda s: (s.call('"a"'), s.answer('"\\u0061"'))),
     (Law.EXACT_IDS, {}, lambda s: (s.call('""'), s.call("-1"), s.answer("-1"), s.answer('""'))),
-    (Law.DUPLICATE_IDS, {}, lambda s: (s.call(), s.call(**_args("{}")), s.answer(), s.answer(members=_FAIL, text="boom", **_RPC_ERROR))),
+    (
+        Law.DUPLICATE_IDS,
+        {},
+        lambda s: (s.call(), s.call(**_args("{}")), s.answer(), s.answer(members=_FAIL, text="boom", **_RPC_ERROR)),
+    ),
     (Law.DUPLICATE_IDS, {}, lambda s: (s.call(), s.call(), s.answer(), s.call(), s.answer(), s.answer())),
     (Law.BATCHES, {}, lambda s: (_batch(s, lambda s: s.call("1"), lambda s: s.call("2")), s.answer("2"), s.answer("1"))),
     (Law.BATCHES, {}, lambda s: (s.call("1"), s.call("2"), _batch(s, lambda s: s.answer("2"), lambda s: s.answer("1")))),
@@ -180,12 +200,24 @@ _CALLS: Final[tuple[_Row, ...]] = (
 )
 
 _FIELDS: Final[tuple[_Row, ...]] = (
-    (Law.USER, {"user_id": "pinned"}, lambda s: s.call(params='{"name":"echo","_meta":{"agentserver_user_id":"eve"}}', arguments=Arguments())),
-    (Law.USER, {}, lambda s: s.call(params='{"name":"echo","_meta":{"agentserver_user_id":"eve"}}', arguments=Arguments(), user_id="eve")),
+    (
+        Law.USER,
+        {"user_id": "pinned"},
+        lambda s: s.call(params='{"name":"echo","_meta":{"agentserver_user_id":"eve"}}', arguments=Arguments()),
+    ),
+    (
+        Law.USER,
+        {},
+        lambda s: s.call(params='{"name":"echo","_meta":{"agentserver_user_id":"eve"}}', arguments=Arguments(), user_id="eve"),
+    ),
     (Law.USER, {}, lambda s: s.call(params='{"name":"echo","_meta":{"agentserver_user_id":7}}', arguments=Arguments())),
     (Law.THREAD, {}, lambda s: s.codex_call(params='{"tool":"echo","threadId":"t1"}', arguments=Arguments(), thread_id="t1")),
     (Law.THREAD, {}, lambda s: s.codex_call(params='{"tool":"echo","thread_id":"t2"}', arguments=Arguments(), thread_id="t2")),
-    (Law.THREAD, {}, lambda s: s.codex_call(params='{"tool":"echo","thread_id":"t2","threadId":"t1"}', arguments=Arguments(), thread_id="t1")),
+    (
+        Law.THREAD,
+        {},
+        lambda s: s.codex_call(params='{"tool":"echo","thread_id":"t2","threadId":"t1"}', arguments=Arguments(), thread_id="t1"),
+    ),
     (Law.THREAD, {}, lambda s: s.call(params='{"name":"echo","_meta":{"threadId":"t3"}}', arguments=Arguments(), thread_id="t3")),
     (Law.REQUEST_ID, {}, lambda s: (s.call("7"), s.call('"x"'), s.call("1.50"), s.call("18446744073709551617"))),
     (Law.ENV, {}, lambda s: s.codex_call(params='{"tool":"echo","server":"demo"}', arguments=Arguments(), server="demo")),
@@ -196,7 +228,12 @@ _FIELDS: Final[tuple[_Row, ...]] = (
     (
         Law.ENV,
         {},
-        lambda s: (s.call(), s.answer(members='"result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"named"}}}', text="", server="named")),
+        lambda s: (
+            s.call(),
+            s.answer(
+                members='"result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"named"}}}', text="", server="named"
+            ),
+        ),
     ),
     (Law.TOOL, {}, lambda s: s.call(params="{}", tool="unknown", arguments=Arguments())),
     (Law.TOOL, {}, lambda s: s.call(params='{"name":5}', tool="unknown", arguments=Arguments())),
@@ -244,7 +281,11 @@ _ENDS: Final[tuple[_Row, ...]] = (
     (Law.OUTCOME, {}, lambda s: (s.call(), s.answer(**_text_answer("yes", more=',"isError":false')))),
     (Law.OUTCOME, {}, _result('{"resultType":"input_required","inputRequests":{}}', Outcome.INPUT_REQUIRED)),
     (Law.OUTCOME, {}, _result("null")),
-    (Law.OUTCOME, {}, lambda s: (s.call(), s.answer(members='"error":{"code":7}', text="", outcome=Outcome.RPC_ERROR, error_code=7))),
+    (
+        Law.OUTCOME,
+        {},
+        lambda s: (s.call(), s.answer(members='"error":{"code":7}', text="", outcome=Outcome.RPC_ERROR, error_code=7)),
+    ),
 )
 
 # The choices that make an item complete with its other statuses; see _item_texts.
@@ -253,8 +294,8 @@ _FAILED, _DECLINED, _EXPLODED = b"\0\2", b"\0\3", b"\0\6"
 _ITEMS: Final[tuple[_Row, ...]] = (
     *((Law.ITEMS, {}, lambda s, kind=kind: (s.started(_mcp(kind=kind)), s.completed(_mcp(kind=kind)))) for kind in ITEM_TYPES),
     (Law.ITEMS, {"record_items": False}, lambda s: (s.started(_mcp()), s.completed(_mcp()))),
-    (Law.ITEMS, {}, lambda s: (s.client(item_text(s.stage, "item/completed", _mcp(), [])))),
-    (Law.ITEMS, {}, lambda s: (s.server(item_text(s.stage, "item/started", _mcp(kind="agentMessage"), [])))),
+    (Law.ITEMS, {}, lambda s: s.client(item_text(s.stage, "item/completed", _mcp(), []))),
+    (Law.ITEMS, {}, lambda s: s.server(item_text(s.stage, "item/started", _mcp(kind="agentMessage"), []))),
     *((Law.UNANNOUNCED_ITEMS, {}, lambda s, kind=kind: s.completed(_mcp(kind=kind))) for kind in ITEM_TYPES),
     (Law.COMPLETED_ITEM_COUNTS, {}, lambda s: (s.started(_mcp()), s.completed(_mcp(), b"\1\2"))),
     *((Law.OUTCOME, {}, lambda s, end=end: s.completed(_mcp(), end=end)) for end in (_FAILED, _DECLINED, _EXPLODED)),
@@ -272,7 +313,11 @@ _ITEMS: Final[tuple[_Row, ...]] = (
     ),
     (Law.INTERRUPTED, {}, lambda s: (s.started(_mcp()), s.turn_completed(_mcp(turn="turn2")), s.completed(_mcp()))),
     (Law.INTERRUPTED, {}, lambda s: (s.started(_mcp()), s.turn_completed(_mcp(thread="t2")), s.completed(_mcp()))),
-    (Law.DUPLICATE_IDS, {}, lambda s: (s.started(_mcp()), s.started(_mcp()), s.completed(_mcp()), s.completed(_mcp(), end=_FAILED))),
+    (
+        Law.DUPLICATE_IDS,
+        {},
+        lambda s: (s.started(_mcp()), s.started(_mcp()), s.completed(_mcp()), s.completed(_mcp(), end=_FAILED)),
+    ),
     (Law.EXACT_IDS, {}, lambda s: (s.started(_mcp()), s.started(_mcp(thread="t2")), s.completed(_mcp(thread="t2")))),
     (Law.EXACT_IDS, {}, lambda s: (s.started(_mcp()), s.started(_mcp(kind="webSearch")), s.completed(_mcp(kind="webSearch")))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=5))),
@@ -296,6 +341,6 @@ _HOSTILE: Final[tuple[_Row, ...]] = (
     (Law.WHAT_JSON_READS, {}, lambda s: (s.call(), s.answer(members=_SURROGATE, text="\ud800"))),
     (Law.WHAT_JSON_READS, {}, lambda s: (s.call(), s.answer(members='"method":null,"result":{}', text=""))),
     (Law.WHAT_JSON_READS, {}, lambda s: (s.call(), s.answer(members=f'"result":5,{_OK}'))),
-    *((Law.HOSTILE_FRAMES, {}, lambda s, raw=raw: (s.stage.say_raw(CLIENT, raw), s.stage.say_raw(SERVER, raw))) for raw in (*BROKEN, *DEEP)),
+    *((Law.HOSTILE_FRAMES, {}, lambda s, raw=raw: (s.raw(CLIENT, raw), s.raw(SERVER, raw))) for raw in (*BROKEN, *DEEP)),
     *((Law.HOSTILE_FRAMES, {}, _call_and(text, direction)) for text in NOT_OURS for direction in ("client", "server")),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from attrs import evolve, frozen
@@ -34,7 +34,9 @@ _HOSTILE: Final[tuple[Act, ...]] = (
     broken_json,
 )
 # What an MCP server does instead of speaking of items.
-_WITHOUT_ITEMS: Final[dict[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {other_items: handshake}
+_WITHOUT_ITEMS: Final[Mapping[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {
+    other_items: handshake
+}
 _SINGLE: Final[tuple[Act, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
 
 
@@ -85,14 +87,7 @@ def _some_config(data: bytes, *, hostile: bool) -> Config:
     )
 
 
-@st.composite
-def sessions(
-    draw: st.DrawFn,
-    *,
-    hostile: bool = True,
-    max_acts: int = 10,
-    config: Config | None = None,
-) -> Session:
+def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None = None) -> st.SearchStrategy[Session]:
     """Whole two-way sessions, each with the operations that must come of it.
 
     A session is made of acts (a call and its answer, an item that its turn leaves behind, a broken frame) that take turns.
@@ -106,6 +101,11 @@ def sessions(
     Returns:
         A strategy of ``Session``.
     """
+    return _sessions(hostile=hostile, max_acts=max_acts, config=config)
+
+
+@st.composite
+def _sessions(draw: st.DrawFn, *, hostile: bool, max_acts: int, config: Config | None) -> Session:
     acts = draw(st.lists(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT), max_size=max_acts))
     schedule = draw(st.binary(min_size=_BYTES_OF_A_SCHEDULE, max_size=_BYTES_OF_A_SCHEDULE))
     knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
@@ -114,8 +114,7 @@ def sessions(
     return perform(_Plan(made, table, tuple(acts), schedule, knobs, hostile))
 
 
-@st.composite
-def tool_calls(draw: st.DrawFn, *, hostile: bool = True, config: Config | None = None) -> Session:
+def tool_calls(*, hostile: bool = True, config: Config | None = None) -> st.SearchStrategy[Session]:
     """Sessions of exactly one call: Codex, MCP or an item of the model's.
 
     Shrinks to one call of ``echo`` and its answer.
@@ -127,6 +126,11 @@ def tool_calls(draw: st.DrawFn, *, hostile: bool = True, config: Config | None =
     Returns:
         A strategy of ``Session`` with one expected operation.
     """
+    return _tool_calls(hostile=hostile, config=config)
+
+
+@st.composite
+def _tool_calls(draw: st.DrawFn, *, hostile: bool, config: Config | None) -> Session:
     act = draw(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT))
     knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
     made = config or _some_config(draw(st.binary(min_size=8, max_size=8)), hostile=hostile)
@@ -134,8 +138,7 @@ def tool_calls(draw: st.DrawFn, *, hostile: bool = True, config: Config | None =
     return perform(_Plan(made, _SINGLE, (act,), b"", knobs, hostile))
 
 
-@st.composite
-def frames(draw: st.DrawFn, *, direction: Direction | None = None, hostile: bool = True) -> FrameData:
+def frames(*, direction: Direction | None = None, hostile: bool = True) -> st.SearchStrategy[FrameData]:
     """Single frames as they may arrive: requests, answers, notifications, and (hostile) what is none of these.
 
     Shrinks to a plain call of ``echo`` from the client, to a plain answer from the server.
@@ -147,6 +150,11 @@ def frames(draw: st.DrawFn, *, direction: Direction | None = None, hostile: bool
     Returns:
         A strategy of ``bytes`` and ``str``.
     """
+    return _frames(direction=direction, hostile=hostile)
+
+
+@st.composite
+def _frames(draw: st.DrawFn, *, direction: Direction | None, hostile: bool) -> FrameData:
     session = draw(sessions(hostile=hostile, max_acts=2))
     fitting = [frame.data for frame in session.frames if direction in {None, frame.direction}]
     if fitting:

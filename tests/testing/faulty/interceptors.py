@@ -340,7 +340,7 @@ class TrimsTheFrame(Reference):
 class KnowsNoMemoryviews(Reference):
     def text(self, frame: Any) -> str:
         if isinstance(frame, memoryview):
-            raise ValueError
+            raise UnicodeError
         return super().text(frame)
 
 

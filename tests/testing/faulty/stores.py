@@ -59,7 +59,7 @@ class NaiveStore:
         return query.since is None or operation.started_at >= query.since
 
     def sorted(self, found: list[Operation]) -> list[Operation]:
-        return sorted(reversed(found), key=lambda operation: operation.started_at, reverse=True)
+        return sorted(found, key=lambda operation: operation.started_at, reverse=True)
 
     def limit(self, query: ListQuery) -> int:
         return query.limit

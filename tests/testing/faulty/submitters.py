@@ -83,7 +83,7 @@ class NaiveSubmitter:
         await self.http.aclose()
 
     async def drain(self) -> None:
-        while self.queue or self.in_flight:
+        while self.queue or self.in_flight:  # noqa: ASYNC110 -- as naive as it may be
             await trio.sleep(1)
 
     async def work(self) -> None:
@@ -180,7 +180,7 @@ class WaitsForEver(NaiveSubmitter):
 
 @breaks(Law.EXCEPTIONS)
 class WrapsExceptions(NaiveSubmitter):
-    async def __aexit__(self, *exception: Any) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await super().__aexit__(*exception)
         if exception[1] is not None:
             raise BaseExceptionGroup("from a nursery", [exception[1]])
@@ -188,7 +188,7 @@ class WrapsExceptions(NaiveSubmitter):
 
 @breaks(Law.EXCEPTIONS)
 class SwallowsExceptions(NaiveSubmitter):
-    async def __aexit__(self, *exception: Any) -> Any:
+    async def __aexit__(self, *exception: object) -> Any:
         await super().__aexit__(*exception)
         return True
 
