@@ -160,9 +160,18 @@ def fuzz(session: nox.Session) -> None:
     (seconds,) = session.posargs or ["1200"]
     corpus = Path(session.create_tmp(), "corpus")
     session.run("python", "fuzz/seeds.py", str(corpus))
+    session.run("python", "fuzz/laws.py", str(int(seconds) // 3))
     for entry in ("frames", "wire"):
         # libFuzzer writes what it finds into the first folder, and keeps what broke it as files beside it.
         found = corpus / f"{entry}-found"
         found.mkdir(exist_ok=True)
-        budget = [f"-max_total_time={int(seconds) // 2}", "-max_len=8192", f"-artifact_prefix={corpus}/{entry}-broken-"]
+        budget = [f"-max_total_time={int(seconds) // 3}", "-max_len=8192", f"-artifact_prefix={corpus}/{entry}-broken-"]
         session.run("python", f"fuzz/fuzz_{entry}.py", str(found), str(corpus / entry), *budget)
+
+
+@nox.session(python=OLDEST, default=False)
+def mutation(session: nox.Session) -> None:
+    """Change the sans-IO half in small ways; at least nine of ten changes must be noticed.  Takes half an hour."""
+    install(session, "test")
+    session.install("mutmut>=3.8")
+    session.run("python", "fuzz/mutation.py", *session.posargs)
