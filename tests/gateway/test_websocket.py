@@ -8,7 +8,7 @@ import pytest
 import trio
 from websockets.exceptions import ConnectionClosed
 
-from trio_oplog.gateway import Closed, Line, LinePart, WebSocketFrames
+from trio_oplog.gateway import Closed, GatewayServerConnection, Line, LinePart, WebSocketFrames
 
 from .conftest import websocket_pair
 
@@ -149,3 +149,28 @@ async def test_a_ping_is_answered() -> None:
 
 def test_websockets_never_writes_frames_to_the_log() -> None:
     assert not logging.getLogger("trio_oplog.gateway.websockets").isEnabledFor(logging.DEBUG)
+
+
+async def test_a_connection_that_cannot_send_is_read_until_it_is_lost() -> None:
+    async with websocket_pair(create_connection=GatewayServerConnection) as (ours, theirs), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def send_more_than_anybody_takes() -> None:
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await ours.send("x" * 2**20)
+
+        while theirs.recv_flow_control is None:
+            await trio.lowlevel.checkpoint()
+        frames = WebSocketFrames(ours)
+        for number in range(30):
+            await theirs.ping()
+            await theirs.send(str(number))
+            assert await frames.receive() == str(number)
+        # The replies wait behind the message that nobody takes; there is an end to how many may.
+        assert ours.protocol.writes
+        for _ in range(100):
+            await theirs.ping()
+        await frames.aclose()
+        await ours.wait_closed()
+        await WebSocketFrames(theirs).aclose()
