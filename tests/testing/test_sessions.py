@@ -99,7 +99,7 @@ def test_a_session_shrinks_to_a_transcript_of_a_few_lines() -> None:
     )
     lines = repr(found).splitlines()
     assert lines[0] == "Session("
-    assert sum(" --> " in line for line in lines) == 2
+    assert 1 <= sum(" --> " in line for line in lines) <= 2
     assert sum(" <-- " in line for line in lines) <= 2
     assert "close()" in repr(found)
 

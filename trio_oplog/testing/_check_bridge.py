@@ -188,10 +188,9 @@ async def _ends(open_pair: BridgeOpener, ending: int) -> None:
                 nursery.start_soon(_receive_all, staying, got)
                 await leaving.send(last)
                 await leaving.aclose()
-    if got[:1] != [last] or isinstance(got[-1], bytes | str):
-        raise LawBroken(Law.BRIDGE_END, f"the {side} sent a frame and ended; the other side got {got!r}")
-    if witness.closed != 1:
-        raise LawBroken(Law.BRIDGE_END, f"the {side} ended, and the interceptor was closed {witness.closed} times")
+    if got[:1] != [last] or isinstance(got[-1], bytes | str) or witness.closed != 1:
+        detail = f"the {side} sent a frame and ended; the other side got {got!r}"
+        raise LawBroken(Law.BRIDGE_END, f"{detail}, the interceptor was closed {witness.closed} times")
 
 
 async def _receive_all(peer: Peer, got: list[object]) -> None:
@@ -202,14 +201,15 @@ async def _receive_all(peer: Peer, got: list[object]) -> None:
 
 async def _holds_back(open_pair: BridgeOpener, writing: int) -> None:
     """Nobody reads on one side; then the other one must not be able to write for ever."""
+    taken = 0
     async with open_pair(_Witness(), None) as pair:
-        writer, taken = pair[writing], 0
+        writer = pair[writing]
         with trio.move_on_after(_PATIENCE):
             for _ in range(_FRAMES_WITHOUT_READER):
                 await writer.send(b"x" * (_FRAME_BYTES - 1) + b"\n")
                 taken += 1
-        if taken == _FRAMES_WITHOUT_READER:
-            raise LawBroken(Law.BRIDGE_MEMORY, f"{taken} frames of {_FRAME_BYTES} bytes were taken, and nobody read one")
+    if taken == _FRAMES_WITHOUT_READER:
+        raise LawBroken(Law.BRIDGE_MEMORY, f"{taken} frames of {_FRAME_BYTES} bytes were taken, and nobody read one")
 
 
 _LIST: Final = '{"jsonrpc":"2.0","id":7,"method":"operations/list","params":{}}'

@@ -193,8 +193,7 @@ async def _concurrency_holds(open_store: StoreOpener) -> None:
         except ExceptionGroup as group:
             raise LawBroken(Law.STORE_CONCURRENCY, f"{group.exceptions[0]!r} came out") from group
         found = await _find(store, "ws-1", limit=LIMIT_MAX)
-        wanted = (_WRITERS + 1) * _EACH
-        if len(_by_id(found)) != wanted or len(found) != wanted:
-            raise LawBroken(
-                Law.STORE_CONCURRENCY, f"{wanted} different operations were stored at the same time, {len(found)} are listed"
-            )
+    wanted = (_WRITERS + 1) * _EACH
+    if len(_by_id(found)) != wanted or len(found) != wanted:
+        detail = f"{wanted} different operations were stored at the same time, {len(found)} are listed"
+        raise LawBroken(Law.STORE_CONCURRENCY, detail)

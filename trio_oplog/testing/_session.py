@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from attrs import asdict, evolve, field, frozen
+from attrs import asdict, field, frozen
 
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, ResultMeta
 from trio_oplog.testing._laws import Law
@@ -207,10 +207,6 @@ class Session:
             yield from _shown_due(frame.due)
         yield "    close()"
         yield from _shown_due(self.unanswered)
-
-    def without_plan(self) -> Session:
-        """The same session as a plain value."""
-        return evolve(self, plan=None)
 
 
 def _shown(value: object) -> str:

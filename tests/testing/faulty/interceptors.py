@@ -6,7 +6,7 @@ import json
 import math
 import time
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import evolve
@@ -300,7 +300,7 @@ class MeasuresArgumentsInCharacters(Reference):
 class LetsNaNThrough(Reference):
     def kept_arguments(self, raw: str | None) -> dict[str, Any]:
         kept = super().kept_arguments(raw)
-        return {"arguments": raw.encode()} if kept and raw and len(raw) < 20 else kept
+        return {"arguments": raw.encode()} if raw and "NaN" in raw else kept
 
 
 @breaks(Law.MEMORY)
@@ -492,3 +492,44 @@ class HearsNoHandshake(Reference):
 class RecordsItemsUnasked(Reference):
     def __init__(self, submitter: Any, config: Any) -> None:
         super().__init__(submitter, evolve(config, record_items=True))
+
+
+@breaks(Law.EXECUTION_IDS)
+class TellsConnectionsApart(Reference):
+    def execution_id(self, key: str) -> str:
+        return super().execution_id(f"{id(self)} {key}")
+
+
+@breaks(Law.NEVER_RAISES)
+class RaisesAtTheSecondClose(Reference):
+    closed = False
+
+    def close(self) -> None:
+        super().close()
+        if self.closed:
+            raise RuntimeError
+        self.closed = True
+
+
+@breaks(Law.RESULT_CUT)
+class CutsNothing(Reference):
+    def cut(self, data: bytes, limit: int) -> str:
+        return super().cut(data, limit) if limit == self.name_limit else data.decode()
+
+
+@breaks(Law.TIMES)
+class BelievesTheServersClock(Reference):
+    def now(self) -> tuple[datetime, float]:
+        return datetime.fromtimestamp(5, tz=UTC), time.monotonic()
+
+
+@breaks(Law.TIMES)
+class MeasuresBackwards(Reference):
+    def duration_ms(self, seconds: float) -> int:
+        return -1 - int(seconds)
+
+
+@breaks(Law.UNIQUE_IDS)
+class MakesIdsOfTheWrongType(Reference):
+    def new_id(self) -> Any:
+        return uuid.uuid4()

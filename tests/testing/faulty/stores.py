@@ -175,3 +175,16 @@ class RefusesTwoAtOnce(NaiveStore):
         self.busy = True
         await super().add(batch)
         self.busy = False
+
+
+@breaks(Law.STORE_IDEMPOTENT)
+class ListsEverythingTwice(NaiveStore):
+    async def find(self, query: ListQuery) -> list[bytes]:
+        return (await super().find(query)) * 2
+
+
+@breaks(Law.STORE_ORDER)
+class LimitsBeforeItSorts(NaiveStore):
+    async def find(self, query: ListQuery) -> list[bytes]:
+        found = [operation for operation in self.kept.values() if self.fits(operation, query)]
+        return [self.encode(operation) for operation in self.sorted(found[: query.limit])]
