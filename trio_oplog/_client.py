@@ -12,6 +12,7 @@ from typing import Final, Self
 import httpx
 import trio
 
+from trio_oplog._address import check_secret, check_url
 from trio_oplog._courier import Backlog, Courier
 from trio_oplog._delivery import Endpoint
 from trio_oplog._doorway import Doorway
@@ -36,14 +37,15 @@ class Client:
         async with Client("https://agentserver/internal/operations", secret) as client:
             client.submit(operation)
 
-    Submitting never waits and never raises; tasks of the client's own POST what was submitted.  Leaving the block delivers what
-    is left for at most ``drain_timeout`` seconds, however the block ended, and lets the block's exception out as it is.  Enter
-    and leave it in the same task, once.
+    Submitting never waits and never raises: it puts the operation into a bounded memory channel, and tasks in the client's own
+    nursery take it from there and POST it.  Leaving the block delivers what is left for at most ``drain_timeout`` seconds,
+    however the block ended, and lets the block's exception out as it is.  Enter and leave it in the same task, once.
 
     Args:
         url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
-        capacity: The most operations that wait in memory; at least 1.
+        capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
+            to it and needs no room.
         http: A ready HTTP client, for TLS, proxies or an in-process transport.  It is not closed.  Without one the client makes
             its own, which uses no proxy of the environment.
         concurrency: The most requests at one time; at least 1.
@@ -86,8 +88,8 @@ class Client:
         on_drop: Callable[[Operation, DropReason], object] | None = None,
         spool: Spool | None = None,
     ) -> None:
-        endpoint = _check_url(url)
-        _check_secret(secret)
+        endpoint = check_url(url)
+        check_secret(secret)
         _check_whole(1, capacity=capacity, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
         _check_whole(4096, queue_bytes=queue_bytes)
         _check_whole(1024, record_max_bytes=record_max_bytes)
@@ -109,7 +111,6 @@ class Client:
         self._record_max = record_max_bytes
         self._ledger = Ledger(on_drop)
         self._queue = Queue(capacity, queue_bytes, Overflow(overflow))
-        self._queue.closed = True  # until the block is entered
         self._endpoint = Endpoint(endpoint, secret, http, request_timeout)
         self._backlog: Backlog
         if spool is None:
@@ -276,7 +277,7 @@ class Client:
             raise ClientStateError("a Client can be entered only once")
         self._number = await self._backlog.open()
         self._entered = True
-        self._queue.closed = False
+        self._queue.open()
         self._nursery = trio.open_nursery()
         nursery = await self._nursery.__aenter__()
         try:
@@ -357,21 +358,6 @@ class Client:
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     first = group.exceptions[0]
     return _leaf(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _check_url(url: object) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url) if isinstance(url, str) else None
-    except httpx.InvalidURL:
-        parsed = None
-    if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError("url", "must be an http or https URL with a host")
-    return parsed
-
-
-def _check_secret(secret: object) -> None:
-    if not isinstance(secret, str) or not secret or not secret.isascii() or not secret.isprintable() or secret != secret.strip():
-        raise ConfigError("secret", "must be non-empty text that an HTTP header can hold")
 
 
 def _check_whole(least: int, **values: object) -> None:

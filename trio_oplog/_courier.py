@@ -47,7 +47,10 @@ class Backlog(Protocol):
         ...
 
     async def take(self, count: int, max_bytes: int) -> Sequence[Record]:
-        """Wait for sealed records, which are in flight from then on; none when there will never be any."""
+        """Wait for sealed records, which are in flight from then on; none when there will never be any.
+
+        They may weigh more than that, by less than one record: what exceeds a request goes with the next.
+        """
         ...
 
     def settled(self, records: Sequence[Record], reason: DropReason | None) -> None:

@@ -56,7 +56,7 @@ class MemoryBacklog:
 
     async def close(self) -> None:
         """Give up what nobody took."""
-        self._ledger.drop(self._queue.take(self._queue.capacity), DropReason.DRAIN_TIMEOUT)
+        self._ledger.drop(self._queue.take_nowait(), DropReason.DRAIN_TIMEOUT)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def has_room(self, size: int) -> None:
@@ -64,9 +64,8 @@ class MemoryBacklog:
 
     async def take(self, count: int, max_bytes: int) -> Sequence[Record]:
         """Wait for records; none when the queue is closed and empty."""
-        await trio.lowlevel.checkpoint()
-        while await self._queue.filled():
-            ready, hopeless = seal(self._queue.take(count, max_bytes), self._record_max)
+        while taken := await self._queue.take(count, max_bytes):
+            ready, hopeless = seal(taken, self._record_max)
             for record, reason in hopeless:
                 self._ledger.drop([record], reason)
             if ready:

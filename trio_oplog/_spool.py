@@ -118,6 +118,8 @@ class SpoolBacklog:
         self._unread = 0  # and this is how much that is
         self._gone: list[int] = []
         self._dead: list[tuple[Record, DropReason]] = []
+        self._held: list[Record] = []  # by the writer, until it has a group
+        self._held_bytes = 0
         self._committing = 0
         self._all_in = False
         self._wants_more = False
@@ -171,8 +173,8 @@ class SpoolBacklog:
 
     async def close(self) -> None:
         """Commit what is still in memory and close the file; couriers and tasks have ended."""
-        group = self._queue.take(self._queue.capacity)
-        self.pending += len(group)
+        self._hold(self._queue.take_nowait())
+        group = self._let_go()
         group += [record for record in self._ready if not record.saved]
         self._ready.clear()
         with trio.CancelScope(shield=True):
@@ -191,7 +193,7 @@ class SpoolBacklog:
             await self._waiters.park()
 
     def _is_too_full_for(self, size: int) -> bool:
-        there = self._queue.bytes + self._committing + (self._file.bytes if self._file is not None else 0)
+        there = self._queue.all_bytes + self._held_bytes + self._committing + (self._file.bytes if self._file is not None else 0)
         return there > 0 and there + size > self._spool.max_bytes
 
     # For couriers
@@ -251,19 +253,39 @@ class SpoolBacklog:
     # The tasks
 
     async def _write(self) -> None:
-        while await self._queue.filled():
-            with trio.move_on_after(self._spool.commit_interval):
-                await self._queue.filled_with(GROUP)
-            while self.failing and len(self._ready) >= _READY:
-                # Without a file, memory is all there is: let the queue fill, and its overflow decide.
-                await self._waiters.park()
-            group = self._queue.take(GROUP, _READY_BYTES)
-            self.pending += len(group)
+        while await self._gather():
             # Between here and the end of the commit the group is nowhere else.
             with trio.CancelScope(shield=True):
-                await self._visit(group, reading=True)
+                await self._visit(self._let_go(), reading=True)
         self._all_in = True
         self._takers.unpark_all()
+
+    async def _gather(self) -> bool:
+        """Hold a group of records; False when there will never be one.  Where this is cancelled, ``close()`` commits them."""
+        while self.failing and len(self._ready) >= _READY:
+            # Without a file, memory is all there is: let the queue fill, and its overflow decide.
+            await self._waiters.park()
+        record = await self._queue.receive()
+        if record is None:
+            return False
+        self._hold([record])
+        with trio.move_on_after(self._spool.commit_interval):
+            while len(self._held) < GROUP and self._held_bytes < _READY_BYTES:
+                record = await self._queue.receive()
+                if record is None:
+                    break
+                self._hold([record])
+        return True
+
+    def _hold(self, records: Sequence[Record]) -> None:
+        self.pending += len(records)
+        self._held += records
+        self._held_bytes += sum(record.size for record in records)
+
+    def _let_go(self) -> list[Record]:
+        group, self._held = self._held, []
+        self._committing, self._held_bytes = self._held_bytes, 0
+        return group
 
     async def _sweep(self) -> None:
         while True:
@@ -279,12 +301,12 @@ class SpoolBacklog:
 
     async def _visit(self, group: list[Record], *, reading: bool) -> None:
         """Go to the file until the group is in it, taking along what else there is to delete and to read."""
-        self._committing = sum(record.size for record in group)
         async with self._visiting:
             while True:
                 visit = self._plan(group, reading=reading)
                 await trio.to_thread.run_sync(self._carry_out, visit)
-                self._committing = 0
+                if group:
+                    self._committing = 0
                 group = self._book(visit)
                 if not group:
                     break
