@@ -160,6 +160,8 @@ class RequestId(Struct, gc=False):
 _NUMBER_MAX: Final = 4_400
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation])
 
+_SHORT: Final = 1 << 63
+
 _QUOTE: Final = ord('"')
 _NUMBER_BEGINS: Final = frozenset(b"-0123456789NI")  # NaN and Infinity: numbers to Python's json
 _plain_id = Decoder(int | str).decode
@@ -177,8 +179,9 @@ def read_id(raw: Raw) -> RequestId | None:
         return _read_odd_id(bytes(raw))
     if isinstance(key, str):
         return _string_id(key)
-    # Of -0 alone the spelling would be lost.
-    return RequestId(key, name(str(key) if key else bytes(raw).decode()))
+    if 0 < key < _SHORT:
+        return RequestId(key, str(key))
+    return RequestId(key, name(bytes(raw).decode()))
 
 
 def read_key(raw: Raw) -> RequestKey | None:

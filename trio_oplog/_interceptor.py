@@ -87,7 +87,7 @@ M = TypeVar("M", bound=Envelope)
 
 
 _ID_LAYOUT: Final = b"xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx\n"
-_IDS_AT_ONCE: Final = 64
+_IDS_AT_ONCE: Final = 128
 # RFC 9562, section 4.1: the two high bits of this digit are 10.
 _VARIANT: Final = bytes.maketrans(b"0123456789abcdef", b"89ab89ab89ab89ab")
 

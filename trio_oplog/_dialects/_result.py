@@ -27,19 +27,19 @@ def read_answer(message: ServerMessage) -> End | None:
     if message.error is not ABSENT:
         problem = read_error(message.error)
         if problem is not None:
-            notes: dict[str, Any] = {"outcome": Outcome.RPC_ERROR, "error_code": int64(problem.code)}
-            return End(is_error=True, text=problem.message, notes=notes)
+            rpc_notes = {"outcome": Outcome.RPC_ERROR, "error_code": int64(problem.code)}
+            return End(is_error=True, text=problem.message, notes=rpc_notes)
     result = message.result
     if result is None:
         return End()
     if not isinstance(result, Result):
         return None
     text, content_types = read_content(result.content)
-    notes = {"content_types": content_types} if content_types else {}
+    notes: dict[str, Any] | None = {"content_types": content_types} if content_types else None
     if result.is_error:
-        notes["outcome"] = Outcome.TOOL_ERROR
+        notes = (notes or {}) | {"outcome": Outcome.TOOL_ERROR}
     elif result.result_type == "input_required":
-        notes["outcome"] = Outcome.INPUT_REQUIRED
+        notes = (notes or {}) | {"outcome": Outcome.INPUT_REQUIRED}
     return End(result.is_error is True, text, notes, _name_in(result.meta) if result.meta else None)
 
 
