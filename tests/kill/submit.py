@@ -1,7 +1,8 @@
 """A gateway to be killed: ``submit.py URL SPOOL JOURNAL FIRST SECRET``.
 
-Submits operations numbered from FIRST without end, each written into the journal with its time before it is submitted.  With
-``drain`` for FIRST it submits nothing and ends once the spool is empty.
+Submits operations numbered from FIRST without end, each written into the journal before it is submitted: its number, the time, and
+how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing and ends once the spool is
+empty.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ async def main(url: str, spool: str, journal: str, first: str, secret: str) -> N
                 duration_ms=0,
                 arguments=b'{"number":%d}' % number,
             )
-            os.write(lines, b"%d %f\n" % (number, time.monotonic()))
+            os.write(lines, b"%d %f %d\n" % (number, time.monotonic(), client.statistics().spooled))
             client.submit(operation)
             if random.random() < 0.2:
                 await trio.sleep(random.choice([0, 0.001, 0.01]))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from trio_oplog._spool import GROUP
 from trio_oplog._spool_file import status
 
 KILLS = int(os.environ.get("TRIO_OPLOG_KILLS", "6"))
@@ -64,6 +66,7 @@ def test_every_committed_record_arrives_once_and_the_rest_is_known_exactly(tmp_p
     committed = set()
     submitted = 0
     windows = []
+    commits = []
 
     def bury(at):
         """Compare what the last life of the submitter wrote into its journal with what is in the spool."""
@@ -71,10 +74,17 @@ def test_every_committed_record_arrives_once_and_the_rest_is_known_exactly(tmp_p
         life = [line.split() for line in journal.read_text().splitlines()][submitted:] if journal.exists() else []
         # Numbers in the spool go on from life to life, and records are committed in order: so many of this life made it.
         kept = status(spool).last_number - len(committed)
-        committed.update(int(number) for number, _ in life[:kept])
+        committed.update(int(number) for number, _, _ in life[:kept])
         assert kept <= len(life)
         if kept < len(life):
             windows.append(at - float(life[kept][1]))
+            # Whatever else the machine had to do: of the commits that the life saw finished after the first lost record was
+            # submitted, each took along others that were before it.  With less than a group before it, that is one commit,
+            # which had begun; the next one is the one that did not finish.
+            known = int(life[kept][2])
+            seen = len({int(spooled) for _, _, spooled in life[kept:]} - {known})
+            assert seen <= math.ceil((kept - known) / GROUP), f"seed {SEED}"
+            commits.append(seen)
         submitted += len(life)
 
     collector, submitter = start_collector(), start_submitter(0)
@@ -108,14 +118,12 @@ def test_every_committed_record_arrives_once_and_the_rest_is_known_exactly(tmp_p
     lost = submitted - len(committed)
     print(
         f"\n{KILLS} kills, seed {SEED}: {submitted} submitted, {len(committed)} committed, {len(stored)} stored, {lost} lost; "
-        f"lost were at most the last {max(windows, default=0) * 1e3:.0f} ms, half of the time {middle(windows) * 1e3:.0f} ms"
+        f"lost were at most the last {max(windows, default=0) * 1e3:.0f} ms, half of the time {middle(windows) * 1e3:.0f} ms, "
+        f"after the last commit but {max(commits, default=0)}"
     )
     assert len(stored) == len(set(stored)), f"seed {SEED}"
     assert set(stored) == committed, f"seed {SEED}"
     assert status(spool).waiting == status(spool).dead == 0
-    # A group is written 20 ms after its first record: the last 50 ms are what a kill may cost.  Half of the kills must show it;
-    # in the others the machine may have had other things to do than to run the process at all.
-    assert middle(windows) < 0.05 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1), f"seed {SEED}"
 
 
 def middle(windows):
