@@ -51,6 +51,7 @@ def test_each_feature_occurs_in_two_of_a_hundred_sessions_which_take_less_than_t
     assert {feature.name: seen[feature] / total for feature in Feature if seen[feature] < total * 0.02} == {}
 
 
+@settings(deadline=None)
 @given(sessions(hostile=False))
 def test_a_friendly_session_holds_nothing_odd(session: Session) -> None:
     odd = {
@@ -66,12 +67,14 @@ def test_a_friendly_session_holds_nothing_odd(session: Session) -> None:
     play(session, Reference)
 
 
+@settings(deadline=None)
 @given(tool_calls())
 def test_a_tool_call_is_one_operation(session: Session) -> None:
     assert len(session.expected) == 1
     play(session, Reference)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_the_acts_of_a_session_may_take_turns_in_another_way(data: st.DataObject) -> None:
     session = data.draw(sessions(max_acts=5))
@@ -82,6 +85,7 @@ def test_the_acts_of_a_session_may_take_turns_in_another_way(data: st.DataObject
     assert data.draw(interleavings(by_hand)) == by_hand
 
 
+@settings(deadline=None)
 @given(
     upward=frames(direction=Direction.CLIENT_TO_SERVER),
     downward=frames(direction=Direction.SERVER_TO_CLIENT),
@@ -137,18 +141,21 @@ def test_arguments_that_are_put_together_are_compared_by_their_value() -> None:
     assert list(too_long.differences(with_arguments(None))) == ["arguments_meta"]
 
 
+@settings(deadline=None)
 @given(operations(), operations(workspace_id="mine"))
 def test_an_operation_can_be_written_and_read_again(any_one: Operation, mine: Operation) -> None:
     assert decode(encode(any_one)) == any_one
     assert mine.workspace_id == "mine"
 
 
+@settings(deadline=None)
 @given(request_ids(), json_values(), json_values(max_leaves=3, lone_surrogates=True))
 def test_values_are_json(request_id: Any, value: Any, odd: Any) -> None:
     for each in (request_id, value, odd):
         assert json.loads(json.dumps(each)) == each
 
 
+@settings(deadline=None)
 @given(data=st.data(), parts=st.lists(st.binary(max_size=9), max_size=4))
 def test_chunks_joined_are_the_stream(data: st.DataObject, parts: list[bytes]) -> None:
     stream = b"".join(part + b"\n" for part in parts)
