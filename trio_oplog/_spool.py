@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ from trio_oplog._ledger import DropReason, Ledger, logger
 from trio_oplog._memory import seal
 from trio_oplog._queue import Overflow, Queue
 from trio_oplog._record import Record
-from trio_oplog._spool_file import ROW_OVERHEAD, SpoolFile, SpoolLock, is_damage, set_aside
+from trio_oplog._spool_file import SpoolFile, SpoolLock, is_damage, row_size, set_aside
 
 GROUP: Final = 256
 """The most records in one commit."""
@@ -85,10 +85,12 @@ class _Visit:
     gone: list[int]
     dead: list[tuple[Record, DropReason]]
     after: int
+    free: int
     read: int
     hopeless: list[tuple[Record, DropReason]] = attrs.Factory(list)
     saved: list[Record] = attrs.Factory(list)
     no_room: list[Record] = attrs.Factory(list)
+    evicted: list[Record] = attrs.Factory(list)
     read_back: list[Record] = attrs.Factory(list)
     error: str | None = None
     lost_file: bool = False
@@ -118,6 +120,7 @@ class SpoolBacklog:
         self._unread = 0  # and this is how much that is
         self._gone: list[int] = []
         self._dead: list[tuple[Record, DropReason]] = []
+        self._to_free = 0  # this many bytes, by dropping what is in the file only
         self._held: list[Record] = []  # by the writer, until it has a group
         self._held_bytes = 0
         self._committing = 0
@@ -176,7 +179,8 @@ class SpoolBacklog:
         self._hold(self._queue.take_nowait())
         group = self._let_go()
         group += [record for record in self._ready if not record.saved]
-        self._ready.clear()
+        # What a courier gave back is older than what it had not taken yet.
+        self._ready = deque(sorted((record for record in self._ready if record.saved), key=lambda record: record.number))
         with trio.CancelScope(shield=True):
             await self._visit(group, reading=False)
             lost = [record for record in self._ready if not record.saved]
@@ -319,9 +323,10 @@ class SpoolBacklog:
             gone=self._gone,
             dead=self._dead,
             after=self._cursor,
+            free=self._to_free,
             read=max(_READY - len(self._ready), 0) if room else 0,
         )
-        self._gone, self._dead = [], []
+        self._gone, self._dead, self._to_free = [], [], 0
         return visit
 
     def _try_to_open(self) -> None:
@@ -340,20 +345,18 @@ class SpoolBacklog:
             visit.error = "cannot be opened"
             return
         try:
-            room = self._spool.max_bytes - self._file.bytes
-            for record in visit.group:
-                size = len(record.wire) + ROW_OVERHEAD
-                if size <= room:
-                    room -= size
-                    visit.saved.append(record)
-                else:
-                    visit.no_room.append(record)
-            self._file.commit(visit.saved, visit.gone, visit.dead)
+            if visit.free:
+                visit.evicted = self._file.oldest(visit.after, visit.free)
+                visit.after = max([visit.after, *(record.number for record in visit.evicted)])
+            gone = visit.gone + [record.number for record in visit.evicted]
+            visit.saved, visit.no_room = self._file.commit(
+                visit.group, gone, visit.dead, self._spool.max_bytes, in_order=self._drop_oldest
+            )
             if visit.read:
                 visit.read_back = self._file.read(visit.after, visit.read, _READY_BYTES)
         except sqlite3.Error as error:
             visit.error = error.sqlite_errorname
-            visit.saved, visit.no_room = [], []
+            visit.saved, visit.no_room, visit.evicted = [], [], []
             if is_damage(error):
                 visit.lost_file = True
                 self._file.close()
@@ -387,10 +390,13 @@ class SpoolBacklog:
         return rest
 
     def _book_saved(self, visit: _Visit) -> None:
+        self._cursor = visit.after
+        self._unread -= len(visit.evicted)
+        self._give_up(visit.evicted)
         for record in visit.saved:
             record.saved = True
         self.spooled += len(visit.saved)
-        if visit.saved and not self._unread and len(self._ready) < _READY and self._ready_bytes < _READY_BYTES:
+        if visit.saved and not visit.read and not self._unread and len(self._ready) < _READY and self._ready_bytes < _READY_BYTES:
             self._enter_memory(visit.saved)
             self._cursor = visit.saved[-1].number
         else:
@@ -399,25 +405,41 @@ class SpoolBacklog:
             self._enter_memory(visit.read_back)
             self._unread -= len(visit.read_back)
             self._cursor = visit.read_back[-1].number
-        elif visit.read and self._unread:
+        elif self._unread and not visit.evicted and (visit.read or visit.free):
             self._lose_unread()  # somebody else deleted them
 
     def _make_room(self, visit: _Visit) -> list[Record]:
         """Drop what does not fit, or the oldest in its place."""
-        rest = visit.no_room
-        need = sum(len(record.wire) + ROW_OVERHEAD for record in rest)
-        if rest and self._drop_oldest and need <= self._spool.max_bytes:
-            victims: list[Record] = []
-            while self._ready and need > 0:
-                victims.append(self._leave_memory())
-                need -= len(victims[-1].wire) + ROW_OVERHEAD
-            if victims:
-                self._gone += [record.number for record in victims]
-                self._give_up(victims)
-                return rest
-        if rest:
+        rest = [record for record in visit.no_room if row_size(record) <= self._spool.max_bytes]
+        self._give_up([record for record in visit.no_room if row_size(record) > self._spool.max_bytes])
+        if not (rest and self._drop_oldest):
             self._give_up(rest)
-        return []
+            return []
+        file = cast("SpoolFile", self._file)  # it was there to say that it is full
+        need = sum(map(row_size, rest)) + file.bytes - self._spool.max_bytes
+        # From old to new: what memory holds of the file, what is in the file only, what is not in it yet.
+        victims: list[Record] = []
+        for record in self._ready:
+            if need <= 0:
+                break
+            if record.saved:
+                victims.append(record)
+                need -= row_size(record)
+        self._remove(victims)
+        self._gone += [record.number for record in victims]
+        if need > 0 and self._unread:
+            self._to_free = need
+        while rest and need > 0 and not self._unread:
+            victims.append(rest.pop(0))
+            need -= row_size(victims[-1])
+        self._give_up(victims)
+        return rest
+
+    def _remove(self, victims: Sequence[Record]) -> None:
+        """Take these out of what is ready, in whose order they are."""
+        gone = {record.number for record in victims}
+        self._ready = deque(record for record in self._ready if record.number not in gone)
+        self._ready_bytes -= sum(len(record.wire) for record in victims)
 
     def _give_up(self, records: list[Record]) -> None:
         self.pending -= len(records)

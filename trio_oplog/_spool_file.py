@@ -6,11 +6,12 @@ Nothing here knows Trio; every call blocks for as long as the disk takes.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -79,6 +80,11 @@ class SpoolStatus:
     in_use: bool
 
 
+def row_size(record: Record) -> int:
+    """What a sealed record takes up in the file, by the count of ``SpoolFile.bytes``."""
+    return len(record.wire) + ROW_OVERHEAD
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file itself is at fault, rather than the disk, a lock or a permission."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -117,27 +123,53 @@ class SpoolFile:
         set_aside(path)
         return cls(path, _connect(path, create=True), dead_max)
 
-    def commit(self, records: Sequence[Record], gone: Sequence[int], dead: Sequence[tuple[Record, DropReason]]) -> None:
-        """Add records, remove others and bury the dead, all of it or nothing.
+    def commit(
+        self,
+        records: Sequence[Record],
+        gone: Sequence[int],
+        dead: Sequence[tuple[Record, DropReason]],
+        max_bytes: float = math.inf,
+        *,
+        in_order: bool = False,
+    ) -> tuple[list[Record], list[Record]]:
+        """Remove records, add others as far as the file may grow and bury the dead, all of it or nothing.
+
+        Args:
+            records: To be added.
+            gone: The numbers of those to be removed.
+            dead: To be kept aside, with the reason.
+            max_bytes: What the file may hold, by the count of ``bytes``.
+            in_order: Whether none may be added after one that has no room; without it smaller ones are.
+
+        Returns:
+            The records that were added, and those that have no room.
 
         Raises:
             sqlite3.Error: Nothing changed.
         """
-        ranges = list(_ranges(gone))
+        added: list[Record] = []
+        no_room: list[Record] = []
+        removed = removed_bytes = added_bytes = 0
         with _transaction(self._db) as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO records (number, id, body) VALUES (?, ?, ?)",
-                [(record.number, record.id, record.wire) for record in records],
-            )
-            removed = removed_bytes = 0
-            for first, last in ranges:
-                where = (first, last)
+            for where in _ranges(gone):
                 count, size = db.execute(
                     "SELECT count(*), coalesce(sum(length(body)), 0) FROM records WHERE number BETWEEN ? AND ?", where
                 ).fetchone()
                 db.execute("DELETE FROM records WHERE number BETWEEN ? AND ?", where)
                 removed += count
-                removed_bytes += size
+                removed_bytes += size + count * ROW_OVERHEAD
+            room = max_bytes - self.bytes + removed_bytes
+            for record in records:
+                size = row_size(record)
+                if added_bytes + size > room or (in_order and no_room):
+                    no_room.append(record)
+                else:
+                    added.append(record)
+                    added_bytes += size
+            db.executemany(
+                "INSERT OR REPLACE INTO records (number, id, body) VALUES (?, ?, ?)",
+                [(record.number, record.id, record.wire) for record in added],
+            )
             if dead:
                 now = time.time()
                 db.executemany(
@@ -149,8 +181,9 @@ class SpoolFile:
                     "DELETE FROM dead WHERE number <= (SELECT number FROM dead ORDER BY number DESC LIMIT 1 OFFSET ?)",
                     (self._dead_max,),
                 )
-        self.waiting += len(records) - removed
-        self.bytes += sum(len(record.wire) for record in records) - removed_bytes + (len(records) - removed) * ROW_OVERHEAD
+        self.waiting += len(added) - removed
+        self.bytes += added_bytes - removed_bytes
+        return added, no_room
 
     def read(self, after: int, count: int, max_bytes: int) -> list[Record]:
         """The first records with a greater number: at most so many, of at most so many bytes, but one if there is one.
@@ -160,15 +193,37 @@ class SpoolFile:
         """
         records: list[Record] = []
         total = 0
+        with closing(self._rows(after, count)) as rows:
+            for record in rows:
+                total += len(record.wire)
+                if records and total > max_bytes:
+                    break
+                records.append(record)
+        return records
+
+    def oldest(self, after: int, row_bytes: int) -> list[Record]:
+        """The first records with a greater number, as many as it takes to free so many bytes, or all there are.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        records: list[Record] = []
+        with closing(self._rows(after, -1)) as rows:
+            for record in rows:
+                records.append(record)
+                row_bytes -= row_size(record)
+                if row_bytes <= 0:
+                    break
+        return records
+
+    def _rows(self, after: int, count: int) -> Generator[Record, None, None]:
         now = time.monotonic()
         rows = self._db.execute("SELECT number, id, body FROM records WHERE number > ? ORDER BY number LIMIT ?", (after, count))
-        for number, name, body in rows:
-            total += len(body)
-            if records and total > max_bytes:
-                break
-            records.append(Record(number, None, len(body), now, body, name, saved=True))
-        rows.close()
-        return records
+        try:
+            for number, name, body in rows:
+                yield Record(number, None, len(body), now, body, name, saved=True)
+        finally:
+            rows.close()
 
     def close(self) -> None:
         """Close it; the write-ahead log is folded in as far as the disk allows."""

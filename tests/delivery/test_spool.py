@@ -325,6 +325,92 @@ async def test_a_full_spool_drops_by_policy_and_counts(server, secret, until, ma
     assert len(server.stored) == 6
 
 
+async def test_a_full_spool_drops_the_oldest_also_where_it_is_on_disk_only(
+    server, secret, until, make_operation, leave, path, balanced
+):
+    total = 3_000  # of which memory holds 2 048
+    await leave([make_operation() for _ in range(total)])
+    there = spool_file.status(path)
+    size = there.waiting_bytes + there.waiting * spool_file.ROW_OVERHEAD
+    told = []
+    server.answer = server.hang
+    async with Client(
+        server.url,
+        secret,
+        spool=Spool(path, max_bytes=size),
+        record_max_bytes=size,
+        overflow="drop_oldest",
+        concurrency=1,
+        drain_timeout=0,
+        on_drop=lambda operation, reason: told.append((int(operation.id), reason)),
+    ) as client:
+        await until(lambda: server.requests)
+        client.submit(make_operation(arguments=b'"' + b"x" * (size * 4 // 5) + b'"'))
+        await until(lambda: client.statistics().spooled)
+        assert balanced(client)
+    lost = len(told)
+    # The very first is in a courier's hands.
+    assert told == [(number, DropReason.SPOOL_FULL) for number in range(1, lost + 1)]
+    assert 2_048 < total * 4 // 5 <= lost < total * 4 // 5 + 10
+    assert client.statistics().queued == total + 1 - lost
+    assert balanced(client)
+    server.answer = server.store
+    async with Client(server.url, secret, spool=Spool(path), batch_size=200, record_max_bytes=size) as client:
+        assert await client.flush(10)
+    assert set(map(int, server.stored)) == {0, *range(lost + 1, total + 1)}
+    assert spool_file.status(path).waiting == 0
+
+
+async def test_room_for_a_group_is_made_once(server, secret, until, make_operation, path, balanced):
+    told = []
+    server.answer = server.hang
+    spool = Spool(path, max_bytes=65_536)
+    options = {"concurrency": 1, "drain_timeout": 0, "on_drop": lambda operation, _: told.append(operation.id)}
+    async with Client(server.url, secret, spool=spool, overflow="drop_oldest", **options) as client:
+        for _ in range(6):
+            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
+        await until(lambda: client.statistics().spooled == 6 and server.requests)
+        for number in range(6, 9):
+            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
+            await until(lambda: client.statistics().spooled == number + 1)  # noqa: B023
+            assert told == [str(gone) for gone in range(1, number - 4)]
+        assert balanced(client)
+
+
+async def test_where_all_the_file_is_in_flight_the_oldest_are_those_that_are_not_in_it_yet(
+    server, secret, until, make_operation, path, balanced
+):
+    told = []
+    server.answer = server.hang
+    spool = Spool(path, max_bytes=65_536)
+    options = {"batch_size": 100, "concurrency": 1, "drain_timeout": 0}
+    async with Client(
+        server.url,
+        secret,
+        spool=spool,
+        overflow="drop_oldest",
+        on_drop=lambda operation, _: told.append(operation.id),
+        **options,
+    ) as client:
+        for _ in range(5):
+            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
+        await until(lambda: client.statistics().in_flight == 5)
+        for _ in range(3):
+            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
+        await until(lambda: client.statistics().spooled == 6)
+        assert told == ["5", "6"]
+        assert balanced(client)
+    assert balanced(client)
+    assert [name for name, _ in spooled_ids(path)] == ["0", "1", "2", "3", "4", "7"]
+
+
+def spooled_ids(path):
+    with sqlite3.connect(path) as db:
+        rows = db.execute("SELECT id, number FROM records ORDER BY number").fetchall()
+    db.close()
+    return rows
+
+
 async def test_what_is_larger_than_the_spool_is_dropped(server, secret, make_operation, path, balanced):
     async with Client(server.url, secret, spool=Spool(path, max_bytes=65_536), overflow="drop_oldest") as client:
         client.submit(make_operation(arguments=b'"' + b"x" * 70_000 + b'"'))

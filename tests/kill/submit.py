@@ -1,8 +1,8 @@
 """A gateway to be killed: ``submit.py URL SPOOL JOURNAL FIRST SECRET``.
 
-Submits operations numbered from FIRST without end, each written into the journal before it is submitted: its number, the time, and
-how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing and ends once the spool is
-empty.
+Submits operations numbered from FIRST without end, each written into the journal before it is submitted: its number, the time,
+and how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing and ends once the
+spool is empty.
 """
 
 from __future__ import annotations
