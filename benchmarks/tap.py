@@ -10,6 +10,7 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmarks.measure import Row, best_of_turns, microseconds, show
 from trio_oplog import Config, Interceptor, Operation
@@ -75,11 +76,11 @@ def irrelevant() -> list[Row]:
     for way, (make, show_frame) in ways.items():
         for size, count in SIZES.items():
             for form, frame in as_text_and_bytes(fill(count, make)):
-                ours, theirs = best_of_turns(lambda f=frame: show_frame(f), lambda f=frame: json.loads(f))
+                ours, theirs = best_of_turns(partial(show_frame, frame), partial(json.loads, frame))
                 bound = "<= 0.5" if count < 1024 else "<= 0.33"
                 rows.append(Row(f"{way}, {size}, {form}", microseconds(ours), microseconds(theirs), ours / theirs, bound))
     for form, frame in as_text_and_bytes(fill(256 * 1024, delta, "x")):
-        ours, theirs = best_of_turns(lambda f=frame: interceptor.on_server_frame(f), lambda f=frame: json.loads(f))
+        ours, theirs = best_of_turns(partial(interceptor.on_server_frame, frame), partial(json.loads, frame))
         rows.append(Row(f"one long word, 256 KiB, {form}", microseconds(ours), microseconds(theirs), ours / theirs))
     return rows
 

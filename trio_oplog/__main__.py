@@ -6,10 +6,10 @@ import sys
 
 try:
     from trio_oplog._cli import main
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.startswith("trio_oplog"):
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.startswith("trio_oplog"):
         raise
-    sys.exit(f"trio-oplog: the command line needs {error.name.partition('.')[0]}: pip install 'trio-oplog[cli]'")
+    sys.exit(f"trio-oplog: the command line needs {_error.name.partition('.')[0]}: pip install 'trio-oplog[cli]'")
 
 __all__ = ["main"]
 
