@@ -3,16 +3,16 @@
 ::
 
     OplogError
-    ├── ClientStateError(RuntimeError)  a Client is entered a second time
-    ├── ConfigError(ValueError)   a value handed to a constructor is wrong
-    ├── ListError                 an endpoint did not answer with a list of operations
-    ├── QueryError(ValueError)    a list was asked for in a way that has no answer
-    ├── SpoolError                a spool's file cannot be used
-    │   └── SpoolInUseError       another process or client has it
-    ├── StoreError                the collector's store cannot be opened, read or written
-    │   └── StoreVersionError     it was written by a later version of this package
-    ├── TokenFileError(ValueError)  a gateway's file of tokens cannot be used
-    └── WireError(ValueError)     bytes that are no Operation
+    ├── ClientStateError(RuntimeError)    a Client is entered a second time
+    ├── ConfigError(ValueError)           a value handed to a constructor is wrong
+    ├── ListError                         an endpoint did not answer with a list of operations
+    ├── QueryError(ValueError)            a list was asked for in a way that has no answer
+    ├── SpoolError                        a spool's file cannot be used
+    │   └── SpoolInUseError               another process or client has it
+    ├── StoreError                        the collector's store cannot be opened, read or written
+    │   └── StoreVersionError             it was written by a later version of this package
+    ├── TokenFileError(ValueError)        a gateway's file of tokens cannot be used
+    └── WireError(ValueError)             bytes that are no Operation
 
 The part that was wrong is in typed fields; the sentence is in ``__str__``.  No error carries a payload, an argument or a
 secret: each may be shown in a log.
@@ -25,7 +25,19 @@ class OplogError(Exception):
     """The root of every exception that ``trio_oplog`` raises on purpose."""
 
 
-class ConfigError(OplogError, ValueError):
+class _FieldError(OplogError, ValueError):
+    """One field of something is wrong: which, and what is wrong with it, as the end of a sentence."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.problem}"
+
+
+class ConfigError(_FieldError):
     """A value handed to a constructor is wrong; nothing was made.
 
     Attributes:
@@ -33,16 +45,8 @@ class ConfigError(OplogError, ValueError):
         problem: What is wrong with it, as the end of a sentence.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
 
-    def __str__(self) -> str:
-        return f"{self.field} {self.problem}"
-
-
-class WireError(OplogError, ValueError):
+class WireError(_FieldError):
     """Bytes that should hold an Operation do not; nothing of them is kept.
 
     Attributes:
@@ -50,30 +54,17 @@ class WireError(OplogError, ValueError):
         problem: What is wrong with it, as the end of a sentence.  Never quotes the value.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
-
     def __str__(self) -> str:
-        return f"{self.field} {self.problem}" if self.field else f"the document {self.problem}"
+        return super().__str__() if self.field else f"the document {self.problem}"
 
 
-class QueryError(OplogError, ValueError):
+class QueryError(_FieldError):
     """A list of operations was asked for with a value that cannot be; nothing was looked up.
 
     Attributes:
         field: The name of the parameter.
         problem: What is wrong with it, as the end of a sentence.  Never quotes the value.
     """
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.field} {self.problem}"
 
 
 class ListError(OplogError):
