@@ -103,6 +103,16 @@ def test_reading_stops_at_so_many_bytes(path, make_operation):
     file.close()
 
 
+def test_the_oldest_are_as_many_as_it_takes_to_free_the_bytes_or_all_there_are(path):
+    file = spool_file.SpoolFile.open(path, 10)
+    file.commit([Record(number, None, 0, 0.0, b"x" * 100, str(number)) for number in range(1, 6)], [], [])
+    row = 100 + spool_file.ROW_OVERHEAD
+    assert [record.number for record in file.oldest(1, 2 * row)] == [2, 3]
+    assert [record.number for record in file.oldest(1, 2 * row + 1)] == [2, 3, 4]
+    assert [record.number for record in file.oldest(1, 10**9)] == [2, 3, 4, 5]
+    file.close()
+
+
 async def test_a_second_client_with_the_same_spool_is_refused(server, secret, make_operation, path):
     async with Client(server.url, secret, spool=Spool(path)) as client:
         assert spool_file.status(path).in_use
@@ -402,6 +412,26 @@ async def test_where_all_the_file_is_in_flight_the_oldest_are_those_that_are_not
         assert balanced(client)
     assert balanced(client)
     assert [name for name, _ in spooled_ids(path)] == ["0", "1", "2", "3", "4", "7"]
+
+
+async def test_dropping_what_memory_alone_holds_makes_no_room_in_the_file(
+    server, secret, until, make_operation, path, balanced, full_disk
+):
+    told = []
+    server.answer = server.hang
+    full_disk(True)
+    options = {"spool": Spool(path, max_bytes=65_536), "concurrency": 1, "drain_timeout": 0, "overflow": "drop_oldest"}
+    async with Client(server.url, secret, on_drop=lambda operation, _: told.append(operation.id), **options) as client:
+        for _ in range(3):
+            client.submit(make_operation())
+        await until(lambda: client.statistics().in_flight and not client._queue and not client._backlog._committing)
+        full_disk(False)
+        for number in range(3, 10):
+            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
+            await until(lambda: client.statistics().spooled == number - 2)  # noqa: B023
+        assert told == ["3"]
+        assert balanced(client)
+    assert balanced(client)
 
 
 def spooled_ids(path):
