@@ -177,10 +177,10 @@ class SpoolBacklog:
     async def close(self) -> None:
         """Commit what is still in memory and close the file; couriers and tasks have ended."""
         self._hold(self._queue.take_nowait())
-        group = self._let_go()
-        group += [record for record in self._ready if not record.saved]
         # What a courier gave back is older than what it had not taken yet.
-        self._ready = deque(sorted((record for record in self._ready if record.saved), key=lambda record: record.number))
+        ready = sorted(self._ready, key=lambda record: record.number)
+        group = [record for record in ready if not record.saved] + self._let_go()
+        self._ready = deque(record for record in ready if record.saved)
         with trio.CancelScope(shield=True):
             await self._visit(group, reading=False)
             lost = [record for record in self._ready if not record.saved]
