@@ -102,6 +102,13 @@ class Script:
             self.stage.oracle.complete(self._item(key, facts), ending)
         return self
 
+    def nameless_item(self, key: ItemKey) -> Self:
+        """``item/completed`` of an item that names no tool."""
+        self.server(item_text(self.stage, "item/completed", key, [("status", '"completed"')]))
+        facts = CallFacts(source="llm", tool="unknown", request_id=key.item_id, thread_id=key.thread_id)
+        self.stage.oracle.complete(self._item(key, facts), Ending())
+        return self
+
     def _item(self, key: ItemKey, facts: CallFacts) -> OpenCall:
         outlives = key.item_type == "commandExecution"
         turn = (key.thread_id, key.turn_id)
@@ -154,6 +161,11 @@ def _args(text: str, environment_id: str | None = None, *, strict: bool = True) 
     return {"params": f'{{"name":"echo","arguments":{text}}}', "arguments": arguments}
 
 
+def _with_id(script: Script, method: str) -> str:
+    """A request is no notification."""
+    return item_text(script.stage, method, _mcp(), [("server", '"demo"')]).replace("{", '{"id":1,', 1)
+
+
 def _batch(script: Script, *lines: _Lines) -> Script:
     for number, line in enumerate(lines):
         script.stage.joins = number > 0
@@ -169,6 +181,7 @@ def _call_and(frame: str, direction: str) -> _Lines:
     return lambda s: (s.call("0"), getattr(s, direction)(frame), s.answer("0"))
 
 
+_TURN_REQUEST: Final = '{"id":1,"method":"turn/completed","params":{"threadId":"t1","turn":{"id":"turn1"}}}'
 _SURROGATE: Final = '"result":{"content":[{"type":"text","text":"\\ud800"}]}'
 _RPC_ERROR: Final[dict[str, Any]] = {"outcome": Outcome.RPC_ERROR, "error_code": -32603}
 _Row: TypeAlias = tuple[Law | None, dict[str, Any], _Lines]
@@ -224,6 +237,8 @@ _FIELDS: Final[tuple[_Row, ...]] = (
     (Law.ENV, {}, lambda s: s.call(**_args('{"environment_id":"env-7"}', "env-7"))),
     (Law.ENV, {"default_env_id": "box"}, lambda s: s.call(**_args('{"environment_id":""}'))),
     (Law.ENV, {}, lambda s: (s.handshake(), s.call(), s.answer())),
+    (Law.ENV, {}, lambda s: s.server('{"id":"x","result":{"serverInfo":{"name":"stranger"}}}').call().answer()),
+    (Law.ENV, {}, lambda s: s.handshake().server('{"id":"x","result":{"serverInfo":{"name":"stranger"}}}').call().answer()),
     (Law.ENV, {}, lambda s: (s.handshake("server/discover"), s.call(), s.call("2", **_args('{"environment_id":"e"}', "e")))),
     (
         Law.ENV,
@@ -320,6 +335,9 @@ _ITEMS: Final[tuple[_Row, ...]] = (
     ),
     (Law.EXACT_IDS, {}, lambda s: (s.started(_mcp()), s.started(_mcp(thread="t2")), s.completed(_mcp(thread="t2")))),
     (Law.EXACT_IDS, {}, lambda s: (s.started(_mcp()), s.started(_mcp(kind="webSearch")), s.completed(_mcp(kind="webSearch")))),
+    *((Law.ITEMS, {}, lambda s, method=method: s.server(_with_id(s, method))) for method in ("item/started", "item/completed")),
+    (Law.INTERRUPTED, {}, lambda s: s.started(_mcp()).server(_TURN_REQUEST)),
+    *((Law.TOOL, {}, lambda s, kind=kind: s.nameless_item(_mcp(kind=kind))) for kind in ("mcpToolCall", "dynamicToolCall")),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=5))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=6))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp("call_2"), started_at_ms=5))),

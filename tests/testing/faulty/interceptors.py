@@ -365,6 +365,23 @@ class TakesTheServersRequestsForCalls(Reference):
         super().server_message(message)
 
 
+@breaks(Law.ENV)
+class BelievesAnyServerInfo(Reference):
+    """Learns the server's name from whatever answer holds one."""
+
+    def response(self, message: Raw) -> None:
+        self.handshakes.add(self.key(message.get("id")))
+        super().response(message)
+
+
+@breaks(Law.ITEMS)
+class TakesRequestsForNotifications(Reference):
+    def server_message(self, message: Raw) -> None:
+        if self.has_method(message):
+            message.pop("id", None)
+        super().server_message(message)
+
+
 @breaks(Law.CLIENT_REQUESTS_BEGIN)
 class TakesTrueForAnId(Reference):
     def key(self, raw: str | None) -> Any:

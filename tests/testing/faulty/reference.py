@@ -16,6 +16,7 @@ from attrs import define
 from trio_oplog import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 
 ITEM_TYPES = {"mcpToolCall", "commandExecution", "fileChange", "dynamicToolCall", "collabAgentToolCall", "webSearch"}
+NAMELESS = {"commandExecution", "fileChange", "webSearch"}
 COMPOSED = {
     "commandExecution": ("command", "cwd"),
     "fileChange": ("changes",),
@@ -142,6 +143,8 @@ class Reference:
         params = inside(message.get("params"))
         if not self.has_method(message):
             self.response(message)
+        elif "id" in message:
+            return  # a request of the server's
         elif method in {"item/started", "item/completed"}:
             item = inside(params.get("item"))
             if typed(item.get("type"), str) in ITEM_TYPES and self.config.record_items:
@@ -253,7 +256,7 @@ class Reference:
         fields = {
             "source": "llm",
             "request_id": item_id,
-            "tool": typed(item.get("tool"), str) or kind,
+            "tool": typed(item.get("tool"), str) or (kind if kind in NAMELESS else "unknown"),
             "thread_id": thread,
             "server": typed(item.get("server"), str),
             "environment": self.environment(arguments),
