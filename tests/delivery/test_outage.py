@@ -54,10 +54,10 @@ async def outage(client, endpoint, make_operation, balanced):
     """One second of health, a minute of outage, and health again."""
     for second in range(OUTAGE + 2):
         endpoint.down = 1 <= second <= OUTAGE
-        for _ in range(50):
-            for _ in range(RATE // 50):
+        for _ in range(10):
+            for _ in range(RATE // 10):
                 client.submit(make_operation())
-            await trio.sleep(1 / 50)
+            await trio.sleep(1 / 10)
         assert balanced(client)
 
 
