@@ -300,8 +300,7 @@ class SpoolBacklog:
                     await self._bell.park()
             with trio.CancelScope(shield=True):
                 await self._visit([], reading=True)
-            if self.failing:
-                await trio.sleep(_REOPEN_INTERVAL)
+            await trio.sleep(_REOPEN_INTERVAL if self.failing else 0)
 
     async def _visit(self, group: list[Record], *, reading: bool) -> None:
         """Go to the file until the group is in it, taking along what else there is to delete and to read."""
