@@ -698,3 +698,50 @@ def test_the_repr_says_how_many_calls_and_shows_no_payload() -> None:
     watch.client(call(1, name="hunter2"), call(2))
     watch.server(answer(1, "hunter2"))
     assert repr(watch.interceptor) == "<Interceptor open_calls=1 recorded=1>"
+
+
+# Found by changing the code in small ways and seeing what no test noticed
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"), [(2**63 - 1, 2**63 - 1), (2**63, None), (-(2**63), -(2**63)), (-(2**63) - 1, None), (0, 0)]
+)
+def test_an_error_code_is_kept_when_it_fits_64_bits(code: int, kept: int | None) -> None:
+    watch = Watch()
+    watch.client(call())
+    watch.server({"id": 1, "error": {"code": code, "message": "no"}})
+    (recorded,) = watch.close()
+    assert recorded.result_meta == ResultMeta(outcome=Outcome.RPC_ERROR, error_code=kept)
+
+
+def test_the_error_code_of_an_item_is_kept() -> None:
+    watch = Watch()
+    item = {"type": "mcpToolCall", "id": "i", "status": "failed", "error": {"code": -7, "message": "broken"}}
+    watch.server({"method": "item/completed", "params": {"threadId": "t", "turnId": "u", "item": item}})
+    (recorded,) = watch.close()
+    assert recorded.result_meta == ResultMeta(outcome=Outcome.FAILED, error_code=-7)
+    assert recorded.result_summary == "broken"
+
+
+def test_a_block_without_a_type_is_of_an_unknown_one() -> None:
+    watch = Watch()
+    watch.client(call())
+    watch.server({"id": 1, "result": {"content": [{"text": "a"}, {"type": "text", "text": "b"}]}})
+    (recorded,) = watch.close()
+    assert recorded.result_meta == ResultMeta(content_types=("unknown", "text"))
+    assert recorded.result_summary == "b"
+
+
+def test_every_failure_of_the_redactor_is_counted_once() -> None:
+    watch = Watch(redact=raising(ValueError("hunter2")))
+    for number in range(3):
+        watch.client(call(number))
+        watch.server({"id": number, "result": {}})
+    assert watch.statistics.redact_errors == 3
+
+
+def test_a_mistake_is_named_by_its_kind_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+    watch.interceptor.on_client_frame(object())
+    assert watch.statistics.internal_errors == 1
+    assert caplog.messages == ["a message was lost to a mistake: TypeError"]
