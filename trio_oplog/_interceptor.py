@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from os import urandom
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 from attrs import frozen
 
@@ -36,7 +36,7 @@ from trio_oplog._dialects import (
     read_answer,
     read_server_name,
 )
-from trio_oplog._envelope import Envelope, Frame, FrameReader, RequestKey, read_key
+from trio_oplog._envelope import Frame, FrameReader, RequestKey, read_key
 from trio_oplog._limits import cut, shrink
 from trio_oplog._operation import Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._wire import decode, encode
@@ -82,8 +82,6 @@ class InterceptorStatistics:
 
 _now = partial(datetime.now, UTC)
 _read_client_frame = FrameReader(ClientMessage, FROM_CLIENT).read
-
-M = TypeVar("M", bound=Envelope)
 
 
 _ID_LAYOUT: Final = b"xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx\n"
