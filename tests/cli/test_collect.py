@@ -17,6 +17,7 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from tests.http import http_client
 from trio_oplog import ListClient, ListQuery, Operation, _wire
 from trio_oplog._cli import main
 from trio_oplog._cli.table import read_reply
@@ -64,7 +65,7 @@ async def collector(store: Path) -> AsyncIterator[tuple[trio.Process, str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Path, number: signal.Signals) -> None:
-    async with collector(tmp_path / "log") as (process, url), httpx.AsyncClient(headers=JSON) as http:
+    async with collector(tmp_path / "log") as (process, url), http_client(headers=JSON) as http:
         assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
         [listed] = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
         assert listed.id == "id-1"
@@ -77,7 +78,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     acknowledged: set[str] = set()
 
     async def post(url: str, first: int) -> None:
-        async with httpx.AsyncClient(headers=JSON) as http:
+        async with http_client(headers=JSON) as http:
             for number in range(first, first + 10_000):  # pragma: no branch
                 try:
                     reply = await http.post(url, content=_wire.encode(operation(number)))

@@ -15,6 +15,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from tests.http import http_client
 from trio_oplog import ConfigError, Operation, StoreError, _wire
 from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
 
@@ -297,7 +298,7 @@ async def spoken_to(endpoint: str, headers: str, body: bytes) -> bytes:
 
 
 async def test_a_body_of_8_mib_is_read_and_one_that_says_it_is_longer_is_not(endpoint: str) -> None:
-    async with httpx.AsyncClient(headers={"X-Internal-Secret": SECRET, **JSON}) as http:
+    async with http_client(headers={"X-Internal-Secret": SECRET, **JSON}) as http:
         assert (await http.post(endpoint, content=b"x" * (8 * MIB))).status_code == 400
     answer = await spoken_to(endpoint, f"Content-Length: {8 * MIB + 1}\r\n", b"")
     assert answer.startswith(b"HTTP/1.1 413")
@@ -320,7 +321,7 @@ async def test_of_a_body_that_is_cut_short_nothing_is_stored(endpoint: str, stor
     )
     await stream.send_all(head.encode() + body + b"\n")
     await stream.aclose()
-    async with httpx.AsyncClient(headers={"X-Internal-Secret": SECRET}) as http:
+    async with http_client(headers={"X-Internal-Secret": SECRET}) as http:
         reply = await http.get(endpoint, params={"workspace_id": "ws"})
     assert reply.json() == {"operations": []}
 
@@ -387,7 +388,7 @@ async def test_the_lifespan_of_the_app_opens_the_store_and_closes_it(file: Path)
         app = create_app(store, SECRET)
         [bind] = await nursery.start(partial(serve, app, config, shutdown_trigger=leave.wait))
         assert store._engine is not None
-        async with httpx.AsyncClient(headers={"X-Internal-Secret": SECRET}) as http:
+        async with http_client(headers={"X-Internal-Secret": SECRET}) as http:
             assert (await http.get(f"{bind}{DEFAULT_PATH}?workspace_id=ws")).json() == {"operations": []}
         leave.set()
     assert store._engine is None

@@ -13,6 +13,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from tests.http import http_client
 from trio_oplog import Client, ClientStateError, ConfigError, DropReason, ResultMeta, Retry
 from trio_oplog._doorway import Doorway
 
@@ -438,7 +439,7 @@ async def test_a_bug_of_the_worker_does_not_look_like_the_users(server, secret, 
 
 
 async def test_a_client_of_the_callers_is_not_closed_and_ours_is(server, secret, make_operation):
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         async with Client(server.url, secret, http=http) as client:
             client.submit(make_operation())
         assert not http.is_closed

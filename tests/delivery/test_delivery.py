@@ -14,6 +14,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from tests.http import http_client
 from trio_oplog import Client, DropReason, Retry, Spool, WireError
 from trio_oplog._delivery import Answer, Endpoint, Reply, Verdict, judge, pack
 from trio_oplog._record import Record
@@ -133,7 +134,7 @@ async def test_any_other_status_rejects_the_record_at_once(server, secret, make_
 
 async def test_a_redirect_is_not_followed_even_by_a_client_that_follows_them(server, secret, make_operation, respond):
     server.then(respond(307, {"Location": server.url + "/elsewhere"}))
-    async with httpx.AsyncClient(follow_redirects=True) as http, Client(server.url, secret, http=http) as client:
+    async with http_client(follow_redirects=True) as http, Client(server.url, secret, http=http) as client:
         client.submit(make_operation())
     assert len(server.requests) == 1
     assert client.statistics().dropped[DropReason.REJECTED] == 1

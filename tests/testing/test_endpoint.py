@@ -6,13 +6,14 @@ import httpx
 import pytest
 import trio
 
+from tests.http import http_client
 from trio_oplog._wire import encode
 from trio_oplog.testing import FaultyEndpoint, Hang, Reset, Respond
 from trio_oplog.testing._operations import sample
 
 
 async def post(endpoint: FaultyEndpoint, content: bytes = b"", **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with http_client(timeout=5) as http:
         return await http.post(endpoint.url, content=content, headers=headers)
 
 
@@ -85,6 +86,6 @@ async def test_a_client_that_talks_nonsense_or_goes_away_is_left_alone() -> None
             await stream.send_eof()
             assert await stream.receive_some() in {b"", None}
             await stream.aclose()
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             assert (await http.get(endpoint.url, headers={"Connection": "close"})).is_success
         assert endpoint.requests[-1].method == "GET"

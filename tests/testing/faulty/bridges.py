@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import trio
 
+from tests.http import http_client
 from trio_oplog.testing import Law
 
 FAULTY: list[tuple[type[Any], set[Law]]] = []
@@ -106,7 +107,7 @@ class NaiveBridge:
         await client.send(self.list_answer(json.loads(frame)["id"], await self.fetch()))
 
     async def fetch(self) -> httpx.Response | None:
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        async with http_client(timeout=10) as http:
             try:
                 return await http.get(self.list_url or "")
             except httpx.HTTPError:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx
 import trio
 
+from tests.http import http_client
 from trio_oplog import Operation
 from trio_oplog._wire import encode
 from trio_oplog.testing import Law
@@ -62,7 +63,7 @@ class NaiveSubmitter:
         )
 
     async def __aenter__(self) -> Self:
-        self.http = httpx.AsyncClient(trust_env=False)
+        self.http = http_client()
         self.manager = trio.open_nursery()
         self.nursery = await self.manager.__aenter__()
         self.open = True
