@@ -1,0 +1,41 @@
+"""The HTTP client of tests that talk to a real server."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+
+class Body(httpx.AsyncByteStream):
+    """A request's body in one piece.
+
+    httpx's own is an asynchronous generator, which is abandoned half-way when the server goes away while it is being sent; then
+    Trio warns, in whatever test happens to run.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.left = [data]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop()
+
+
+async def send_in_one_piece(request: httpx.Request) -> None:
+    request.stream = Body(request.content)
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """A client for servers that are killed, reset or left in the middle of a request.
+
+    Plain HTTP on loopback needs neither a proxy of the environment nor certificates, which take longer to load than a request.
+    """
+    trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncClient(trust_env=False, verify=trusts_nobody, event_hooks={"request": [send_in_one_piece]}, **options)
