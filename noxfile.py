@@ -36,7 +36,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 # For who asks for it with --parallel.
 nox.options.allow_parallel = True
-nox.options.sessions = ["lint", "mypy", "pyright", "docs", "build", "tests", "coverage", "tests_lowest"]
+nox.options.sessions = ["lint", "mypy", "pyright", "docs", "build", "tests", "coverage", "tests_lowest", "laws"]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -78,6 +78,17 @@ def tests_lowest(session: nox.Session) -> None:
         *nox.project.dependency_groups(PYPROJECT, "test"),
     )
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def laws(session: nox.Session) -> None:
+    """Look for broken laws with twenty times the budget: what is ours keeps them, what is faulty is caught whatever the seed.
+
+    On one Python, and apart from the tests so that nothing is traced for coverage: this is what takes long.
+    """
+    install(session, "test")
+    where = ["tests/testing/test_real.py", "tests/testing/test_faulty.py"]
+    session.run("python", "-m", "pytest", *where, *session.posargs, env={"TRIO_OPLOG_BUDGET": "20"})
 
 
 @nox.session

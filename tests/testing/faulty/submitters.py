@@ -85,7 +85,7 @@ class NaiveSubmitter:
 
     async def drain(self) -> None:
         while self.queue or self.in_flight:  # noqa: ASYNC110 -- as naive as it may be
-            await trio.sleep(1)
+            await trio.sleep(10)
 
     async def work(self) -> None:
         while True:

@@ -1,0 +1,11 @@
+"""How much is spent on the laws: ``TRIO_OPLOG_BUDGET`` times what a check spends when nobody tells it, once unless told.
+
+Twenty times take about a minute, so they run in a session of their own, on one Python: ``nox -s laws``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+TIMES: Final = int(os.environ.get("TRIO_OPLOG_BUDGET", "1"))
