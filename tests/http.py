@@ -29,7 +29,8 @@ class Body(httpx.AsyncByteStream):
 
 
 async def send_in_one_piece(request: httpx.Request) -> None:
-    request.stream = Body(request.content)
+    if isinstance(request.stream, httpx.ByteStream):
+        request.stream = Body(request.content)
 
 
 def http_client(**options: Any) -> httpx.AsyncClient:
