@@ -197,7 +197,7 @@ def balanced() -> Callable[[Client], bool]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what other tasks and threads bring about; nothing tells when."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110 -- threads and sockets set no events of ours
             await trio.sleep(0.001)
 

@@ -33,7 +33,7 @@ def leave(path, secret, until):
 
 
 async def _leave(path, secret, until, operations):
-    options = {"capacity": max(len(operations), 1), "drain_timeout": 2, "retry": QUICK}
+    options = {"capacity": max(len(operations), 1), "drain_timeout": 60, "retry": QUICK}
     async with Client("http://127.0.0.1:9/", secret, spool=Spool(path), **options) as client:
         for operation in operations:
             client.submit(operation)
@@ -46,7 +46,7 @@ async def test_what_goes_through_the_spool_arrives_and_leaves_it(server, secret,
         for _ in range(500):
             client.submit(make_operation())
         assert balanced(client)
-        assert await client.flush(5)
+        assert await client.flush(60)
         assert balanced(client)
     assert sorted(map(int, server.stored)) == list(range(500))
     assert client.statistics().spooled == 500
@@ -55,18 +55,18 @@ async def test_what_goes_through_the_spool_arrives_and_leaves_it(server, secret,
 
 
 async def test_what_is_left_is_delivered_by_the_next_run(server, secret, make_operation, leave, balanced, path):
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         client = await leave([make_operation() for _ in range(10)])
     assert client.dropped == 0
     assert client.statistics().queued == 10
     assert client.drain_report.spooled == 10
     assert client.drain_report.complete
-    assert client.drain_report.duration < 1
+    assert client.drain_report.duration < 30
     assert balanced(client)
     async with Client(server.url, secret, spool=Spool(path)) as client:
         assert client.statistics().recovered == 10
         client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
         assert balanced(client)
     assert sorted(map(int, server.stored)) == list(range(11))
     assert spool_file.status(path).waiting == 0
@@ -90,7 +90,7 @@ async def test_batches_from_a_spool_keep_to_their_bytes(server, secret, make_ope
     async with Client(server.url, secret, spool=Spool(path), batch_size=50, batch_bytes=1_500, concurrency=1) as client:
         for _ in range(20):
             client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
     assert len(server.stored) == 20
     assert max(len(request.body) for request in server.requests) <= 1_500
 
@@ -221,20 +221,20 @@ async def test_a_spool_that_cannot_be_written_degrades_to_memory_and_says_so(
 ):
     async with Client(server.url, secret, spool=Spool(path)) as client:
         client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             for _ in range(5):
                 client.submit(make_operation())
-            with trio.fail_after(5):
-                assert await client.flush(5)
+            with trio.fail_after(60):
+                assert await client.flush(60)
             assert not client.healthy
             assert balanced(client)
             other.execute("ROLLBACK")
         other.close()
         for _ in range(5):
             client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
         assert client.healthy
     assert len(server.stored) == 11
     assert caplog.text.count("operations are kept in memory only") == 1
@@ -265,11 +265,11 @@ async def test_a_disk_that_is_full_at_start_degrades_to_memory_until_it_is_not(
     async with Client(server.url, secret, spool=Spool(path)) as client:
         assert not client.healthy
         client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
         assert server.stored == ["3"]
         full_disk(False)
         client.submit(make_operation())
-        assert await client.flush(5)
+        assert await client.flush(60)
         assert client.healthy
         await until(lambda: client.statistics().delivered == 5)
         assert client.statistics().recovered == 3
@@ -295,7 +295,7 @@ async def test_memory_stays_bounded_while_the_disk_is_full(secret, make_operatio
     full_disk(True)
     async with Client("http://127.0.0.1:9/", secret, 100, spool=Spool(path), drain_timeout=0.1) as client:
         operation = make_operation()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while client.statistics().queued < 2048 + 99:
                 for _ in range(99 - len(client._queue)):
                     client.submit(operation)
@@ -366,7 +366,7 @@ async def test_a_full_spool_drops_the_oldest_also_where_it_is_on_disk_only(
     assert balanced(client)
     server.answer = server.store
     async with Client(server.url, secret, spool=Spool(path), batch_size=200, record_max_bytes=size) as client:
-        assert await client.flush(10)
+        assert await client.flush(60)
     assert set(map(int, server.stored)) == {0, *range(lost + 1, total + 1)}
     assert spool_file.status(path).waiting == 0
 
@@ -454,7 +454,7 @@ async def test_what_is_larger_than_the_spool_is_dropped(server, secret, make_ope
 
 async def test_wait_submit_waits_for_room_in_the_spool(server, secret, make_operation, path, balanced):
     async with Client(server.url, secret, spool=Spool(path, max_bytes=65_536)) as client:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for _ in range(60):
                 await client.wait_submit(make_operation(arguments=b'"' + b"x" * 9_000 + b'"'))
     assert client.dropped == 0
@@ -488,7 +488,7 @@ async def test_the_table_of_the_dead_is_bounded(server, secret, make_operation, 
     async with Client(server.url, secret, spool=Spool(path, dead_max=3), concurrency=1) as client:
         for _ in range(10):
             client.submit(make_operation())
-            await client.flush(5)
+            await client.flush(60)
     assert [record.id for record in spool_file.dead(path)] == ["7", "8", "9"]
 
 
