@@ -54,22 +54,18 @@ class FrameReader(Generic[M]):
 
     Args:
         shape: What a message is read into; see ``Reader`` for what its fields may be.
-        methods: The methods that matter.
+        methods: The methods that matter; ``None`` is among them when responses, which have no method, do.
     """
 
-    def __init__(self, shape: type[M], methods: Container[str]) -> None:
+    def __init__(self, shape: type[M], methods: Container[str | None]) -> None:
         self._methods = methods
         self._decode = Decoder(shape | list[shape]).decode  # type: ignore[valid-type]
         self._message = Reader(shape)
 
-    def read(self, frame: Frame, *, answers: bool = True) -> Sequence[M] | None:
+    def read(self, frame: Frame) -> Sequence[M] | None:
         """The messages of a frame in their order (several in a batch) when one of them matters.
 
         Never raises for anything a peer can send.
-
-        Args:
-            frame: The frame.
-            answers: Whether responses matter.
 
         Returns:
             The messages; none when none of them matters; ``None`` when the frame holds no JSON-RPC.
@@ -78,54 +74,50 @@ class FrameReader(Generic[M]):
             found = self._decode(frame)
         except ValidationError:
             # A field of an unexpected type.  Most such frames are none of our business: see before reading them slowly.
-            return self._read_odd(frame, answers=answers)
+            return self._read_odd(frame)
         except _REFUSED:
-            return self._reread(frame, answers=answers)
+            return self._reread(frame)
         except TypeError:
             if not isinstance(frame, str):
                 raise
-            return self.read(str.__str__(frame), answers=answers)  # msgspec takes no subclass of str
+            return self.read(str.__str__(frame))  # msgspec takes no subclass of str
         if found.__class__ is list:
-            return self._choose(frame, found, answers=answers)
-        method = found.method
-        if answers if method is None else method in self._methods:
-            return (found,) if frame.__class__ is str or _is_utf8(frame) else self._reread(frame, answers=answers)
+            return self._choose(frame, found)
+        if found.method in self._methods:
+            return (found,) if frame.__class__ is str or _is_utf8(frame) else self._reread(frame)
         return ()
 
-    def _choose(self, frame: Frame, found: Sequence[M], *, answers: bool) -> Sequence[M] | None:
+    def _choose(self, frame: Frame, found: Sequence[M]) -> Sequence[M] | None:
         """The messages of a batch, when one of them matters."""
         if not found:
             return None
-        if not any(self._matters(message, answers=answers) for message in found):
+        if not any(message.method in self._methods for message in found):
             return ()
-        return found if _is_utf8(frame) else self._reread(frame, answers=answers)
+        return found if _is_utf8(frame) else self._reread(frame)
 
-    def _matters(self, message: Envelope, *, answers: bool) -> bool:
-        return answers if message.method is None else message.method in self._methods
-
-    def _read_odd(self, frame: Frame, *, answers: bool) -> Sequence[M] | None:
+    def _read_odd(self, frame: Frame) -> Sequence[M] | None:
         try:
             message = _glance(frame)
         except _REFUSED:
-            return self._reread(frame, answers=answers)
+            return self._reread(frame)
         if message.__class__ is list:
-            parts = [part for part in map(self._message.read, message) if part is not None]
-            return self._choose(frame, parts, answers=answers)
-        return self._reread(frame, answers=answers) if self._matters(message, answers=answers) else ()
+            return self._choose(frame, [part for part in map(self._message.read, message) if part is not None])
+        return self._reread(frame) if message.method in self._methods else ()
 
-    def _reread(self, frame: Frame, *, answers: bool) -> Sequence[M] | None:
+    def _reread(self, frame: Frame) -> Sequence[M] | None:
         """With the tolerant reader alone: for a frame that the strict one refuses, or takes without looking into all of it."""
         methods = [part.get("method") for part in objects(frame)]
         if not methods:
             return None
-        if not any(answers if method is None else str(method) in self._methods for method in methods):
+        # What is no string is some method still, and its message no response.
+        if not any((method if method is None else str(method)) in self._methods for method in methods):
             return ()
         message = self._message.read_tolerantly(frame)
         found = [self._message.read(part) for part in elements(frame) or ()] if message is None else [message]
         return [part for part in found if part is not None] or None
 
 
-class _Every(Container[str]):
+class _Every(Container[str | None]):
     def __contains__(self, _: object) -> bool:
         return True
 
@@ -149,12 +141,8 @@ def _is_utf8(frame: Frame) -> bool:
     return True
 
 
-class RequestId(Struct, gc=False):
-    """The id of a request: ``key`` to compare by, ``text`` to show (a string as it is, a number in its JSON spelling)."""
-
-    key: RequestKey
-    text: str
-
+RequestId: TypeAlias = tuple[RequestKey, str]
+"""The id of a request: the key to compare by, and the text to show (a string as it is, a number in its JSON spelling)."""
 
 # Longer than any integer that _plain_id reads, so that what has one value has one kind of key.
 _NUMBER_MAX: Final = 4_400
@@ -180,8 +168,8 @@ def read_id(raw: Raw) -> RequestId | None:
     if isinstance(key, str):
         return _string_id(key)
     if 0 < key < _SHORT:
-        return RequestId(key, str(key))
-    return RequestId(key, name(bytes(raw).decode()))
+        return key, str(key)
+    return key, name(bytes(raw).decode())
 
 
 def read_key(raw: Raw) -> RequestKey | None:
@@ -190,8 +178,8 @@ def read_key(raw: Raw) -> RequestKey | None:
         key = _plain_id(raw)
     except MsgspecError:
         identity = _read_odd_id(bytes(raw))
-        return identity.key if identity else None
-    return key if key.__class__ is int else _string_id(key).key
+        return identity[0] if identity else None
+    return key if key.__class__ is int else _string_id(key)[0]
 
 
 def _read_odd_id(spelling: bytes) -> RequestId | None:
@@ -204,17 +192,17 @@ def _read_odd_id(spelling: bytes) -> RequestId | None:
     text = spelling.decode()
     try:
         if len(text) <= _NUMBER_MAX and text[-1].isdigit():
-            return RequestId(Decimal(text, _EXACT), name(text))
+            return Decimal(text, _EXACT), name(text)
     except InvalidOperation:  # an exponent beyond any Decimal
         pass
     # Only its spelling is left to compare; as a digest, because it may be as long as a frame.
-    return RequestId(("number", _digest(text)), name(text))
+    return ("number", _digest(text)), name(text)
 
 
 def _string_id(text: str) -> RequestId:
     shown = name(text)
     # A long id is compared by its digest, so that an open call holds no more than a name of it.
-    return RequestId(text if shown == text else ("string", _digest(text)), shown)
+    return text if shown == text else ("string", _digest(text)), shown
 
 
 def _digest(text: str) -> str:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, repeat
 from os import urandom
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,7 +39,7 @@ from trio_oplog._dialects import (
 )
 from trio_oplog._envelope import Frame, FrameReader, RequestKey, read_key
 from trio_oplog._limits import cut, shrink
-from trio_oplog._operation import Config, Operation, Outcome, ResultMeta, Submitter
+from trio_oplog._operation import Config, Draft, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._wire import decode, encode
 
 _log = logging.getLogger("trio_oplog")
@@ -81,11 +82,17 @@ class InterceptorStatistics:
 
 
 _now = partial(datetime.now, UTC)
-_read_client_frame = FrameReader(ClientMessage, FROM_CLIENT).read
 
+# A response matters only while somebody waits for one.
+_read_client_frame = FrameReader(ClientMessage, FROM_CLIENT).read
+_read_answers = FrameReader(ServerMessage, {None}).read
+_read_items = FrameReader(ServerMessage, FROM_SERVER).read
+_read_items_and_answers = FrameReader(ServerMessage, {None, *FROM_SERVER}).read
+_read_nothing = FrameReader(ServerMessage, ()).read
 
 _ID_LAYOUT: Final = b"xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx\n"
-_IDS_AT_ONCE: Final = 128
+_ID_DIGITS: Final = [place for place, digit in enumerate(_ID_LAYOUT) if digit == ord("x")]
+_IDS_AT_ONCE: Final = 256
 # RFC 9562, section 4.1: the two high bits of this digit are 10.
 _VARIANT: Final = bytes.maketrans(b"0123456789abcdef", b"89ab89ab89ab89ab")
 
@@ -95,15 +102,17 @@ def random_ids() -> Iterator[str]:
 
     A page of them is made at a time, digit by digit for all of them at once: a tenth of what ``str(uuid.uuid4())`` costs.
     """
+    return chain.from_iterable(map(_page_of_ids, repeat(_IDS_AT_ONCE)))
+
+
+def _page_of_ids(count: int) -> list[str]:
     width = len(_ID_LAYOUT)
-    places = [place for place, digit in enumerate(_ID_LAYOUT) if digit == ord("x")]
-    page = bytearray(_ID_LAYOUT * _IDS_AT_ONCE)
-    while True:
-        digits = urandom(16 * _IDS_AT_ONCE).hex().encode()
-        for number, place in enumerate(places):
-            page[place::width] = digits[number::32]
-        page[19::width] = page[19::width].translate(_VARIANT)
-        yield from page.decode().split()
+    page = bytearray(_ID_LAYOUT * count)
+    digits = urandom(16 * count).hex().encode()
+    for number, place in enumerate(_ID_DIGITS):
+        page[place::width] = digits[number::32]
+    page[19::width] = page[19::width].translate(_VARIANT)
+    return page.decode().split()
 
 
 class Interceptor:
@@ -136,7 +145,9 @@ class Interceptor:
         self._monotonic = monotonic
         self._new_id = new_id or random_ids().__next__
         self._server_methods: ServerMethods = FROM_SERVER if config.record_items else {}
-        self._read_server_frame = FrameReader(ServerMessage, self._server_methods).read
+        self._read_idle, self._read_waiting = (
+            (_read_items, _read_items_and_answers) if config.record_items else (_read_nothing, _read_answers)
+        )
         self._actions: Mapping[type, Callable[[Any], None]] = {
             Call: self._begin,
             Completed: self._complete,
@@ -145,6 +156,7 @@ class Interceptor:
             Greeting: self._on_greeting,
         }
         self._args_max_bytes = config.args_max_bytes
+        self._max_pending = config.max_pending
         # In the order of their beginning, so that the first is the oldest.
         self._open: dict[Call, None] = {}
         self._by_key: dict[CallKey | None, Call] = {}
@@ -178,9 +190,11 @@ class Interceptor:
         """
         self._client_frames += 1
         try:
-            messages = _read_client_frame(frame, answers=False)
-            if messages or messages is None:
+            messages = _read_client_frame(frame)
+            if messages:
                 self._show(messages, FROM_CLIENT)
+            elif messages is None:
+                self._unreadable_frames += 1
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -192,9 +206,11 @@ class Interceptor:
         """
         self._server_frames += 1
         try:
-            messages = self._read_server_frame(frame, answers=bool(self._open) or self._greeting is not None)
-            if messages or messages is None:
+            messages = (self._read_waiting if self._open or self._greeting is not None else self._read_idle)(frame)
+            if messages:
                 self._show(messages, self._server_methods)
+            elif messages is None:
+                self._unreadable_frames += 1
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -223,10 +239,7 @@ class Interceptor:
             internal_errors=self._internal_errors,
         )
 
-    def _show(self, messages: Iterable[ClientMessage | ServerMessage] | None, methods: Mapping[str, Any]) -> None:
-        if messages is None:
-            self._unreadable_frames += 1
-            return
+    def _show(self, messages: Iterable[ClientMessage | ServerMessage], methods: Mapping[str, Any]) -> None:
         for message in messages:
             if self._closed:
                 return
@@ -279,7 +292,7 @@ class Interceptor:
                 oldest.later = deque()
             oldest.later.append(call)
         self._open[call] = None
-        if len(self._open) > self._config.max_pending:
+        if len(self._open) > self._max_pending:
             self._abandon(next(iter(self._open)), Outcome.EVICTED)
             self._evicted += 1
 
@@ -323,7 +336,7 @@ class Interceptor:
         if call.shares_key:
             notes = (notes or {}) | {"duplicate_id": True}
         # By position, which takes half the time that keywords do.
-        operation = Operation(
+        operation: Any = Draft(
             operation_id or self._new_id(),
             config.workspace_id,
             LLM_SOURCE if call.is_item else config.source,
@@ -341,6 +354,7 @@ class Interceptor:
             summary,
             ResultMeta(**notes) if notes else None,
         )
+        operation.__class__ = Operation
         if config.redact is not None:
             operation = self._redacted(operation, config.redact)
         self._recorded += 1

@@ -54,7 +54,9 @@ def name(text: str) -> str:
 
 def optional_name(text: str | None) -> str | None:
     """Like ``name``; ``None`` for an empty one."""
-    return name(text) if text else None
+    if not text or (len(text) <= NAME_MAX_BYTES and text.isascii()):
+        return text or None
+    return cut(text, NAME_MAX_BYTES)[0]
 
 
 def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta | None]:
@@ -68,14 +70,12 @@ def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta
         text: The exact JSON text in UTF-8; something has read it as JSON before.
         limit: Its most bytes.
     """
-    if len(text) <= limit and (not _is_suspect(text) or is_json(_NESTING * b"[" + text + _NESTING * b"]")):
-        return text, None
+    if len(text) <= limit:
+        # Whether it could hold a NaN or an Infinity, or be deep, at the speed of memchr.
+        suspect = _N in text or _I in text or (len(text) > 2 * _NESTING and text.count(b"[") + text.count(b"{") > _NESTING)
+        if not suspect or is_json(_NESTING * b"[" + text + _NESTING * b"]"):
+            return text, None
     return None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest())
-
-
-def _is_suspect(text: bytes) -> bool:
-    """Whether a text could hold a NaN or an Infinity, or be deep; looked for at the speed of memchr."""
-    return _N in text or _I in text or (len(text) > 2 * _NESTING and text.count(b"[") + text.count(b"{") > _NESTING)
 
 
 def is_json(text: bytes) -> bool:

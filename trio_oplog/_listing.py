@@ -199,7 +199,7 @@ _WANTED: Final[dict[str, tuple[type, str]]] = {
 
 
 def _read_request(frame: Frame) -> Message | None:
-    messages = _requests.read(frame, answers=False)
+    messages = _requests.read(frame)
     if not messages or len(messages) > 1 or _is_batch(frame) or read_id(messages[0].id) is None:
         return None
     return messages[0]

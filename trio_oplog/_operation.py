@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, define, field, frozen
 
 from trio_oplog._errors import ConfigError
 
@@ -78,8 +78,34 @@ class ResultMeta:
     duplicate_id: bool | None = None
 
 
-@frozen(slots=False)  # with a dict an instance is made in half the time, and the Interceptor makes one for every call
-class Operation:
+@define(eq=False)
+class Draft:
+    """An Operation that is not frozen yet: assign ``Operation`` to its ``__class__``.
+
+    To make one and freeze it takes half the time of calling ``Operation``, which has to go round its own ``__setattr__`` for
+    each field; and the Interceptor makes one for every call.
+    """
+
+    id: str
+    workspace_id: str = field(repr=False)
+    source: str = field(repr=False)
+    env_id: str = field(repr=False)
+    tool: str = field(repr=False)
+    is_error: bool
+    started_at: datetime
+    completed_at: datetime
+    duration_ms: int
+    user_id: str | None = field(default=None, repr=False)
+    thread_id: str | None = field(default=None, repr=False)
+    request_id: str | None = field(default=None, repr=False)
+    arguments: bytes | None = field(default=None, repr=False)
+    arguments_meta: ArgumentsMeta | None = field(default=None, repr=False)
+    result_summary: str | None = field(default=None, repr=False)
+    result_meta: ResultMeta | None = field(default=None, repr=False)
+
+
+@frozen
+class Operation(Draft):
     """One tool call, from its beginning to its end.
 
     The repr leaves out everything that a peer wrote: payloads never reach a log by accident.
@@ -102,23 +128,6 @@ class Operation:
         result_summary: The text of the result, at most ``Config.result_max_bytes`` of UTF-8.
         result_meta: What else is known of the result; ``None`` for plain success.
     """
-
-    id: str
-    workspace_id: str = field(repr=False)
-    source: str = field(repr=False)
-    env_id: str = field(repr=False)
-    tool: str = field(repr=False)
-    is_error: bool
-    started_at: datetime
-    completed_at: datetime
-    duration_ms: int
-    user_id: str | None = field(default=None, repr=False)
-    thread_id: str | None = field(default=None, repr=False)
-    request_id: str | None = field(default=None, repr=False)
-    arguments: bytes | None = field(default=None, repr=False)
-    arguments_meta: ArgumentsMeta | None = field(default=None, repr=False)
-    result_summary: str | None = field(default=None, repr=False)
-    result_meta: ResultMeta | None = field(default=None, repr=False)
 
 
 class Submitter(Protocol):

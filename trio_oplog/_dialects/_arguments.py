@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
@@ -10,13 +10,10 @@ from trio_oplog._json import Reader
 from trio_oplog._limits import keep_arguments, optional_name
 from trio_oplog._operation import ArgumentsMeta
 
+Arguments: TypeAlias = tuple[bytes | None, ArgumentsMeta | None, str | None]
+"""The text of arguments, or what is kept of it instead; and the environment they name."""
 
-class Arguments(Struct, gc=False):
-    """What is kept of arguments, and the environment they name."""
-
-    text: bytes | None = None
-    meta: ArgumentsMeta | None = None
-    environment_id: str | None = None
+NO_ARGUMENTS: Final[Arguments] = (None, None, None)
 
 
 class _Environment(Struct, gc=False):
@@ -24,8 +21,7 @@ class _Environment(Struct, gc=False):
 
 
 _environment = Reader(_Environment)
-
-NO_ARGUMENTS: Final = Arguments()
+_BRACE: Final = ord("{")
 
 
 def read_arguments(raw: Raw, limit: int) -> Arguments:
@@ -38,9 +34,8 @@ def read_arguments(raw: Raw, limit: int) -> Arguments:
     text = bytes(raw)
     if not text or text == b"null":
         return NO_ARGUMENTS
-    environment = _environment.read(text) if text[0] == _BRACE else None
+    environment_id = None
+    if text[0] == _BRACE and (environment := _environment.read(text)):
+        environment_id = optional_name(environment.environment_id)
     kept, meta = keep_arguments(text, limit)
-    return Arguments(kept, meta, optional_name(environment.environment_id) if environment else None)
-
-
-_BRACE: Final = ord("{")
+    return kept, meta, environment_id

@@ -13,7 +13,7 @@ from trio_oplog._dialects._result import int64, read_content, read_error
 from trio_oplog._dialects._shapes import ClientMessage, ClientParams, Item, ServerMessage, ServerParams
 from trio_oplog._envelope import read_id
 from trio_oplog._json import ABSENT
-from trio_oplog._limits import keep_arguments, name, optional_name
+from trio_oplog._limits import keep_arguments, optional_name
 from trio_oplog._operation import Outcome
 
 # The types of items that are tool calls.  A type without arguments has an object of its own fields instead: wire name to field.
@@ -41,17 +41,18 @@ def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
     identity = read_id(message.id)
     if identity is None:
         return None
+    key, request_id = identity
     params = message.params or ClientParams()
-    arguments = read_arguments(params.arguments, args_max_bytes)
+    arguments, arguments_meta, environment_id = read_arguments(params.arguments, args_max_bytes)
     return Call(
-        key=identity.key,
-        tool=name(params.tool) if params.tool else UNKNOWN_TOOL,
-        env_id=arguments.environment_id or optional_name(params.server),
-        request_id=identity.text,
+        key=key,
+        tool=optional_name(params.tool) or UNKNOWN_TOOL,
+        env_id=environment_id or optional_name(params.server),
+        request_id=request_id,
         thread_id=optional_name(params.thread_id or params.thread_id_snake),
         user_id=optional_name(params.meta.user_id) if params.meta else None,
-        arguments=arguments.text,
-        arguments_meta=arguments.meta,
+        arguments=arguments,
+        arguments_meta=arguments_meta,
     )
 
 
@@ -93,15 +94,17 @@ def _item_call(params: ServerParams, item: Item, args_max_bytes: int) -> Call | 
     thread_id = optional_name(params.thread_id)
     turn_id = optional_name(params.turn_id)
     item_id = optional_name(item.id)
-    arguments = _stand_in(item, stand_ins, args_max_bytes) if stand_ins else read_arguments(item.arguments, args_max_bytes)
+    arguments, arguments_meta, environment_id = (
+        _stand_in(item, stand_ins, args_max_bytes) if stand_ins else read_arguments(item.arguments, args_max_bytes)
+    )
     return Call(
         key=ItemKey(thread_id, turn_id, item_id, item.type),
         tool=optional_name(item.tool) or (item.type if stand_ins else UNKNOWN_TOOL),
-        env_id=arguments.environment_id or optional_name(item.server),
+        env_id=environment_id or optional_name(item.server),
         request_id=item_id,
         thread_id=thread_id,
-        arguments=arguments.text,
-        arguments_meta=arguments.meta,
+        arguments=arguments,
+        arguments_meta=arguments_meta,
         is_item=True,
         turn=None if item.type == _OUTLIVES_TURN else (thread_id, turn_id),
     )
@@ -111,7 +114,7 @@ def _stand_in(item: Item, members: dict[str, str], args_max_bytes: int) -> Argum
     """An object of an item's own fields, each in its exact text, in place of arguments."""
     values = [(wire_name, getattr(item, attribute)) for wire_name, attribute in members.items()]
     text = b",".join([b'"%b":%b' % (wire_name.encode(), bytes(raw)) for wire_name, raw in values if raw is not ABSENT])
-    return Arguments(*keep_arguments(b"{%b}" % text, args_max_bytes)) if text else NO_ARGUMENTS
+    return (*keep_arguments(b"{%b}" % text, args_max_bytes), None) if text else NO_ARGUMENTS
 
 
 def _item_end(item: Item) -> End:

@@ -285,7 +285,7 @@ def _list_request(frame: Frame) -> Message | None:
         hinted = _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
     else:
         hinted = not isinstance(frame, LinePart) and (_HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame)
-    messages = _read_list.read(frame, answers=False) if hinted else None
+    messages = _read_list.read(frame) if hinted else None
     if not messages or len(messages) > 1 or read_id(messages[0].id) is None:
         return None
     return messages[0]
