@@ -65,8 +65,11 @@ async def test_a_real_client_and_a_real_server_notice_nothing_and_each_call_is_o
         assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3.0}
         assert (await client.call_tool("divide", {"a": 1, "b": 0})).is_error
         await client.call_tool("count", {"to": 3}, progress_callback=note_progress)
-        with trio.move_on_after(0.3):
-            await client.call_tool("wait", {"seconds": 600})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.call_tool, "wait", {"seconds": 600})
+            while b'"wait"' not in (tmp_path / "to.inner").read_bytes():  # noqa: ASYNC110 -- a file tells nobody
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
         with pytest.raises(MCPError):
             await client.get_prompt("no such prompt")
         await client.call_tool("add", {"a": "ü", "b": "\u2028"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -47,7 +48,8 @@ def test_each_feature_occurs_in_two_of_a_hundred_sessions_which_take_less_than_t
 
     began = time.process_time()
     count()
-    assert (time.process_time() - began) / total < 0.020
+    if sys.gettrace() is None:  # what is traced for coverage takes twice as long
+        assert (time.process_time() - began) / total < 0.020
     assert {feature.name: seen[feature] / total for feature in Feature if seen[feature] < total * 0.02} == {}
 
 
