@@ -388,12 +388,14 @@ async def test_room_for_a_group_is_made_once(server, secret, until, make_operati
 
 
 async def test_where_all_the_file_is_in_flight_the_oldest_are_those_that_are_not_in_it_yet(
-    server, secret, until, make_operation, path, balanced
+    server, secret, until, make_operation, leave, path, balanced
 ):
+    # What an earlier run has left is taken at once, however busy the machine.
+    await leave([make_operation(arguments=b'"' + b"x" * 10_000 + b'"') for _ in range(5)])
     told = []
     server.answer = server.hang
-    spool = Spool(path, max_bytes=65_536)
-    options = {"batch_size": 100, "concurrency": 1, "drain_timeout": 0}
+    spool = Spool(path, max_bytes=65_536, commit_interval=0.05)
+    options = {"batch_size": 100, "concurrency": 1, "drain_timeout": 0, "request_timeout": 600}
     async with Client(
         server.url,
         secret,
@@ -402,12 +404,11 @@ async def test_where_all_the_file_is_in_flight_the_oldest_are_those_that_are_not
         on_drop=lambda operation, _: told.append(operation.id),
         **options,
     ) as client:
-        for _ in range(5):
-            client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
         await until(lambda: client.statistics().in_flight == 5)
         for _ in range(3):
             client.submit(make_operation(arguments=b'"' + b"x" * 10_000 + b'"'))
-        await until(lambda: client.statistics().spooled == 6)
+        # As a rule they are committed together, but on a busy machine they need not be.
+        await until(lambda: len(told) == 2)
         assert told == ["5", "6"]
         assert balanced(client)
     assert balanced(client)

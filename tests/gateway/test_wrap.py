@@ -23,10 +23,12 @@ pytestmark = pytest.mark.usefixtures("nothing_leaks")
 CONFIG = Config(source="test", workspace_id="ws-1")
 PYTHON = (sys.executable, "-I", "-S", "-u", "-c")
 
-# Answers every call, and says why it ended when it is told to.
+# Answers every call, and says why it ended when it is told to: by a thread that waits for the signal, because a handler in Python
+# does not run when its signal comes just before the next line is waited for.
 SERVER = """
-import json, signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+import json, os, signal, sys, threading
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+threading.Thread(target=lambda: signal.sigwait([signal.SIGTERM]) and os._exit(7), daemon=True).start()
 print("ready", flush=True)
 for line in sys.stdin:
     print(json.dumps({"id": json.loads(line)["id"], "result": {"content": []}}), flush=True)
