@@ -187,7 +187,7 @@ async def test_row_13_a_slow_post_holds_nobody_up_and_a_failed_one_is_made_again
         client.submit(slow)
         for number in range(1, 21):
             client.submit(operation(number))
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert await client.flush(30)
     assert len(stored) == 21
     assert stored[-1] == stuck
@@ -256,7 +256,7 @@ async def test_row_16_the_traffic_goes_on_while_a_list_request_waits() -> None:
             await bridge(LineFrames(client_end, client_end), LineFrames(server_end, server_end), None, operations=operations)
 
         nursery.start_soon(run)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await client.send_all(b'{"id": 1, "method": "operations/list"}\n')
             await asked.wait()
             await client.send_all(b'{"id": 2, "method": "ping"}\n')

@@ -47,7 +47,7 @@ async def collector(store: Path) -> AsyncIterator[tuple[trio.Process, str]]:
     command = [sys.executable, "-m", "trio_oplog", "collect", "--listen", "127.0.0.1:0", "--store", f"sqlite:///{store}"]
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
     assert process.stderr is not None
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with process.stderr:
             said = b""
             while not said.endswith(b"\n"):

@@ -43,7 +43,7 @@ async def gateway(store: Path, *arguments: str, listen: str = "127.0.0.1:0") -> 
     command = [sys.executable, "-m", "trio_oplog", "gateway", "--listen", listen, "--to", f"sqlite:///{store}", *arguments]
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with process.stderr:
             heard = b""
             while not heard.endswith(b"\n"):
@@ -61,7 +61,7 @@ async def gateway(store: Path, *arguments: str, listen: str = "127.0.0.1:0") -> 
 
 
 async def refused(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         done: subprocess.CompletedProcess[bytes] = await trio.run_process(
             [sys.executable, "-m", "trio_oplog", "gateway", *command], capture_stderr=True, check=False
         )

@@ -88,7 +88,7 @@ async def test_a_real_client_and_a_real_server_notice_nothing_and_each_call_is_o
 
 
 async def run(command: Sequence[str], input_: bytes = b"", **options: Any) -> subprocess.CompletedProcess[bytes]:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         return await trio.run_process(command, stdin=input_, capture_stdout=True, capture_stderr=True, check=False, **options)
 
 
@@ -106,12 +106,12 @@ async def test_calls_are_on_record_before_it_leaves(tmp_path: Path) -> None:
 async def test_files_and_sockets_serve_as_well_as_pipes(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(CALL * 100)
     command = wrapping(tmp_path / "log", *PYTHON, ECHO)
-    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout, trio.fail_after(30):
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout, trio.fail_after(60):
         await trio.run_process(command, stdin=stdin, stdout=stdout)
     assert (tmp_path / "out").read_bytes() == b'{"id": 1, "result": {"content": []}}\n' * 100
 
     ours, theirs = trio.socket.socketpair()
-    with ours, theirs, trio.fail_after(30):
+    with ours, theirs, trio.fail_after(60):
         process = await trio.lowlevel.open_process(command, stdin=theirs, stdout=theirs)
         theirs.close()
         await ours.send(CALL)
@@ -184,7 +184,7 @@ async def test_sigterm_reaches_the_server_and_the_records_are_delivered_all_the_
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with process.stdin, process.stdout:
             await process.stdin.send_all(CALL)
             assert await process.stdout.receive_some() == b'{"id": 1, "result": {"content": []}}\n'

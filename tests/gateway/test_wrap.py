@@ -67,7 +67,7 @@ async def wrapped(interceptor: Interceptor | None, *command: str, **options: Any
     running = Wrapped(interceptor, command, **options)
     async with running.to, running.answers, trio.open_nursery() as nursery:
         nursery.start_soon(running.run)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             yield running
 
 
