@@ -653,6 +653,18 @@ def test_times_and_ids_are_real_unless_injected() -> None:
         assert 0 <= op.duration_ms <= 60_000
 
 
+def test_what_the_submitter_gets_is_frozen() -> None:
+    watch = Watch()
+    watch.client(call(arguments={}))
+    watch.server(answer())
+    (made,) = watch.recorded
+    assert type(made) is Operation
+    assert made == Operation(**attrs.asdict(made, recurse=False))
+    assert "arguments" not in repr(made)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.tool = "other"  # type: ignore[misc]
+
+
 def test_random_ids_are_random_in_every_digit_that_may_be() -> None:
     ids = random_ids()
     page = [next(ids) for _ in range(1_000)]

@@ -149,7 +149,6 @@ class Interceptor:
             (_read_items, _read_items_and_answers) if config.record_items else (_read_nothing, _read_answers)
         )
         self._actions: Mapping[type, Callable[[Any], None]] = {
-            Call: self._begin,
             Completed: self._complete,
             Cancelled: self._on_cancelled,
             TurnCompleted: self._on_turn_completed,
@@ -159,7 +158,7 @@ class Interceptor:
         self._max_pending = config.max_pending
         # In the order of their beginning, so that the first is the oldest.
         self._open: dict[Call, None] = {}
-        self._by_key: dict[CallKey | None, Call] = {}
+        self._by_key: dict[CallKey | None, Call] = {}  # the oldest of those with a key
         self._greeting: RequestKey | None = None
         self._server_name: str | None = None
         self._closed = False
@@ -248,7 +247,9 @@ class Interceptor:
                     self._on_answer(message)
                 elif message.method in methods:
                     event = methods[message.method](message, self._args_max_bytes)
-                    if event is not None:
+                    if event.__class__ is Call:  # the most frequent one
+                        self._begin(event)
+                    elif event is not None:
                         self._actions[event.__class__](event)
             except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
                 self._on_mistake(error)
@@ -262,9 +263,11 @@ class Interceptor:
         if not isinstance(message, ServerMessage):  # the client answers the server: none of our calls
             return
         key = read_key(message.id)
-        if key in self._by_key:
+        found = self._by_key.get(key)
+        if found is not None:
             end = read_answer(message)
-            if end is not None and (found := self._take(key)):
+            if end is not None:
+                self._remove(found)
                 self._record(found, end)
         elif key is not None and key == self._greeting and read_answer(message):
             self._greeting = None
@@ -310,18 +313,23 @@ class Interceptor:
 
     def _take(self, key: CallKey | None) -> Call | None:
         """End the oldest open call with a key."""
-        found = self._by_key.pop(key, None)
-        if found is None:
-            return None
-        if found.later:
-            oldest = self._by_key[key] = found.later.popleft()
-            oldest.later = found.later
-        del self._open[found]
+        found = self._by_key.get(key)
+        if found is not None:
+            self._remove(found)
         return found
+
+    def _remove(self, call: Call) -> None:
+        """End an open call.  It must be the oldest with its key."""
+        del self._open[call]
+        if call.later:
+            oldest = self._by_key[call.key] = call.later.popleft()
+            oldest.later = call.later
+        else:
+            del self._by_key[call.key]
 
     def _abandon(self, call: Call, outcome: Outcome) -> None:
         """End a call that will not end by itself.  It must be the oldest with its key."""
-        self._take(call.key)
+        self._remove(call)
         self._record(call, End(is_error=True, notes={"outcome": outcome}))
 
     def _record(self, call: Call, end: End, operation_id: str | None = None) -> None:

@@ -17,6 +17,7 @@ NAME_MAX_BYTES: Final = 1_024
 
 # How much deeper than its frame a record may come to stand in whatever it is shown in, the reader's own calls among it.
 _NESTING: Final = 300
+_LONG: Final = 4_096
 _N: Final = ord("N")
 _I: Final = ord("I")
 _read_raw = Decoder(Raw).decode
@@ -71,24 +72,38 @@ def keep_arguments(text: bytes, limit: int) -> tuple[bytes | None, ArgumentsMeta
         limit: Its most bytes.
     """
     if len(text) <= limit:
-        # Whether it could hold a NaN or an Infinity, or be deep, at the speed of memchr.
-        suspect = _N in text or _I in text or (len(text) > 2 * _NESTING and text.count(b"[") + text.count(b"{") > _NESTING)
-        if not suspect or is_json(_NESTING * b"[" + text + _NESTING * b"]"):
+        # Nearly all are neither, which is seen at the speed of memchr.
+        if not (_N in text or _I in text or (len(text) > 2 * _NESTING and _may_be_deep(text))):
+            return text, None
+        nested = _NESTING * b"[" + text + _NESTING * b"]"
+        if _is_read_at_once(nested) or is_json(nested):
             return text, None
     return None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest())
+
+
+def _may_be_deep(text: bytes) -> bool:
+    # To count in a long text takes longer than to read it.
+    return len(text) > _LONG or text.count(b"[") + text.count(b"{") > _NESTING
+
+
+def _is_read_at_once(text: bytes) -> bool:
+    """Whether the strict reader, which does not look into strings, takes a text."""
+    try:
+        _read_raw(text)
+    except (MsgspecError, RecursionError):
+        return False
+    return True
 
 
 def is_json(text: bytes) -> bool:
     """Whether bytes are one JSON text in UTF-8 by the grammar of RFC 8259, which is less than what Python reads."""
     try:
         decoded = text.decode()  # msgspec does not look into strings
-        _read_raw(text)
     except UnicodeDecodeError:
         return False
-    except (MsgspecError, RecursionError):
-        pass  # perhaps only an escape that means a lone surrogate, which msgspec refuses and the grammar allows
-    else:
+    if _is_read_at_once(text):
         return True
+    # Perhaps it is only an escape that means a lone surrogate, which msgspec refuses and the grammar allows.
     try:
         json.loads(decoded, parse_constant=_refuse, parse_int=str)  # as text: int() refuses thousands of digits
     except (ValueError, RecursionError):
