@@ -25,6 +25,7 @@ from trio_oplog._queue import Overflow, Queue
 from trio_oplog._record import OVERHEAD, Record, payload_size
 from trio_oplog._retry import Retry
 from trio_oplog._spool import Spool, SpoolBacklog
+from trio_oplog._wire import converter
 
 _MIB: Final = 1024 * 1024
 
@@ -275,6 +276,7 @@ class Client:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ClientStateError("a Client can be entered only once")
+        converter()  # now, not under the first frame
         self._number = await self._backlog.open()
         self._entered = True
         self._queue.open()

@@ -40,7 +40,7 @@ from trio_oplog._dialects import (
 from trio_oplog._envelope import Frame, FrameReader, RequestKey, read_key
 from trio_oplog._limits import cut, shrink
 from trio_oplog._operation import Config, Draft, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._wire import decode, encode
+from trio_oplog._wire import converter, decode, encode
 
 _log = logging.getLogger("trio_oplog")
 
@@ -154,6 +154,8 @@ class Interceptor:
             TurnCompleted: self._on_turn_completed,
             Greeting: self._on_greeting,
         }
+        if config.redact is not None:
+            converter()  # now, not under the first call
         self._args_max_bytes = config.args_max_bytes
         self._max_pending = config.max_pending
         # In the order of their beginning, so that the first is the oldest.

@@ -78,7 +78,7 @@ class ResultMeta:
     duplicate_id: bool | None = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False, match_args=False)
 class Draft:
     """An Operation that is not frozen yet: assign ``Operation`` to its ``__class__``.
 

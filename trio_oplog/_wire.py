@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import attrs
@@ -40,7 +41,7 @@ def encode(operation: Operation) -> bytes:
         WireError: A field holds what JSON or UTF-8 cannot; only an Operation made by hand can.
     """
     try:
-        return _encode(_converter.unstructure(operation))
+        return _encode(converter().unstructure(operation))
     except (TypeError, ValueError, AttributeError, OverflowError, msgspec.MsgspecError) as error:
         problem = f"cannot be written: {type(error).__name__}"
     # Outside of the handler, so that no payload hangs on the error as its context.
@@ -60,7 +61,7 @@ def decode(data: bytes) -> Operation:
     """
     members = _members(data)
     try:
-        return _converter.structure(members, Operation)
+        return converter().structure(members, Operation)
     except BaseValidationError as error:
         field, problem = _first_problem(error)
     raise WireError(field, problem)
@@ -206,32 +207,31 @@ def _first_problem(error: BaseException) -> tuple[str, str]:
     return ".".join(path), "is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _make_converter() -> Converter:
-    converter = Converter()
+@cache
+def converter() -> Converter:
+    """What ``encode`` and ``decode`` work with.  To make it takes some 10 ms: whoever cannot wait for that later asks early."""
+    made = Converter()
     # msgspec writes datetimes as RFC 3339 and Raw as it is.
-    converter.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC))
-    converter.register_unstructure_hook(bytes, _embedded)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(bool, _yes_or_no)
-    converter.register_structure_hook(int, _whole)
-    converter.register_structure_hook(bytes, lambda value, _: value)
-    converter.register_structure_hook(datetime, _time)
-    converter.register_structure_hook(Outcome, _outcome)
-    converter.register_structure_hook_func(lambda wanted: wanted == tuple[str, ...], _types)
+    made.register_unstructure_hook(datetime, lambda moment: moment.astimezone(UTC))
+    made.register_unstructure_hook(bytes, _embedded)
+    made.register_structure_hook(str, _text)
+    made.register_structure_hook(bool, _yes_or_no)
+    made.register_structure_hook(int, _whole)
+    made.register_structure_hook(bytes, lambda value, _: value)
+    made.register_structure_hook(datetime, _time)
+    made.register_structure_hook(Outcome, _outcome)
+    made.register_structure_hook_func(lambda wanted: wanted == tuple[str, ...], _types)
     size = override(struct_hook=_size)
-    converter.register_unstructure_hook(ArgumentsMeta, make_dict_unstructure_fn(ArgumentsMeta, converter))
-    converter.register_structure_hook(ArgumentsMeta, _object(make_dict_structure_fn(ArgumentsMeta, converter, size_bytes=size)))
-    converter.register_unstructure_hook(ResultMeta, make_dict_unstructure_fn(ResultMeta, converter, _cattrs_omit_if_default=True))
-    converter.register_structure_hook(ResultMeta, _object(make_dict_structure_fn(ResultMeta, converter, total_bytes=size)))
+    made.register_unstructure_hook(ArgumentsMeta, make_dict_unstructure_fn(ArgumentsMeta, made))
+    made.register_structure_hook(ArgumentsMeta, _object(make_dict_structure_fn(ArgumentsMeta, made, size_bytes=size)))
+    made.register_unstructure_hook(ResultMeta, make_dict_unstructure_fn(ResultMeta, made, _cattrs_omit_if_default=True))
+    made.register_structure_hook(ResultMeta, _object(make_dict_structure_fn(ResultMeta, made, total_bytes=size)))
     name = override(struct_hook=_non_empty)
-    converter.register_unstructure_hook(Operation, make_dict_unstructure_fn(Operation, converter, _cattrs_omit_if_default=True))
-    converter.register_structure_hook(
+    made.register_unstructure_hook(Operation, make_dict_unstructure_fn(Operation, made, _cattrs_omit_if_default=True))
+    made.register_structure_hook(
         Operation,
         make_dict_structure_fn(
-            Operation, converter, id=name, workspace_id=name, source=name, env_id=name, tool=name, duration_ms=size
+            Operation, made, id=name, workspace_id=name, source=name, env_id=name, tool=name, duration_ms=size
         ),
     )
-    return converter
-
-
-_converter = _make_converter()
+    return made
