@@ -46,7 +46,7 @@ class Client:
         url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
         capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
-            to it and needs no room.
+            to it and needs no room; it counts as queued until that task runs, one more than ``capacity`` at the most.
         http: A ready HTTP client, for TLS, proxies or an in-process transport.  It is not closed.  Without one the client makes
             its own, which uses no proxy of the environment.
         concurrency: The most requests at one time; at least 1.

@@ -30,7 +30,8 @@ class Queue:
     """Records in order of submission, bounded by count and by bytes; closed until it is opened.
 
     Putting is synchronous and needs Trio's thread; taking waits.  A record that finds a task waiting at the channel is handed
-    over directly: it needs no room, and counts as queued until that task has woken up.
+    over directly: it needs no room, and counts as queued until that task has woken up.  One task at a time waits there, so that
+    ``capacity`` + 1 records at most are in the queue.
     """
 
     def __init__(self, capacity: int, max_bytes: int, overflow: Overflow) -> None:

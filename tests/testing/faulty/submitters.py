@@ -224,6 +224,35 @@ class QueuesWithoutBounds(NaiveSubmitter):
         return False
 
 
+@breaks(Law.OVERFLOW)
+class QueuesTwoTooMany(NaiveSubmitter):
+    def is_full(self) -> bool:
+        return len(self.queue) >= self.capacity + 2
+
+
+@breaks(Law.OVERFLOW)
+class HandsEverythingToTasks(NaiveSubmitter):
+    """What is on its way to a task counts as in flight, and no number of tasks is too many."""
+
+    def submit(self, operation: Operation, /) -> None:
+        self.submitted += 1
+        if self.open:
+            self.in_flight += 1
+            self.nursery.start_soon(self.deliver_now, operation)
+        else:
+            self.dropped += 1
+
+    async def deliver_now(self, operation: Operation) -> None:
+        done = False
+        try:
+            done = await self.deliver(operation)
+        except Exception as error:  # noqa: BLE001
+            self.failed(operation, error)
+        finally:
+            self.in_flight -= 1
+            self.settle(done)
+
+
 @breaks(Law.SUBMIT_DELIVERS)
 class EncodesArgumentsAgain(NaiveSubmitter):
     def encode(self, operation: Operation) -> bytes:
