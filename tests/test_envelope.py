@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from msgspec import Raw
 
 from tests.frames import NUMBERS, AnyFrame, client_frames, hostile_frames, plain, server_frames
 from trio_oplog._dialects import FROM_CLIENT, FROM_SERVER, ClientMessage, ServerMessage
-from trio_oplog._envelope import Envelope, FrameReader, Message, read, read_id, read_key
+from trio_oplog._envelope import Envelope, Frame, FrameReader, Message, read_id, read_key
 from trio_oplog._json import encoded
 
 METHODS = {"known", "other"}
@@ -21,12 +22,26 @@ READER = FrameReader(Message, {None, *METHODS})
 REQUEST_READER = FrameReader(Message, METHODS)
 
 
+class Every(Container[str | None]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def read(frame: Frame) -> list[Message]:
+    """Every message of a frame, whatever it is."""
+    return listed(FrameReader(Message, Every()).read(frame) or ())
+
+
+def listed(found: Any) -> list[Any]:
+    return [found] if isinstance(found, Envelope) else list(found)
+
+
 def summary(messages: Any) -> Any:
     """Messages with their raw parts as bytes: Raw compares by identity."""
     return (
         None
         if messages is None
-        else [{name: part_of(message, name) for name in message.__struct_fields__} for message in messages]
+        else [{name: part_of(message, name) for name in message.__struct_fields__} for message in listed(messages)]
     )
 
 
@@ -69,7 +84,7 @@ def test_a_frame_is_read_exactly_when_a_message_in_it_matters(frame: AnyFrame, s
     matter = any(plain_method(message) in methods or (answers and plain_method(message) is None) for message in expected)
     if matter:
         assert found is not None
-        assert [message.method for message in found] == [plain_method(message) for message in expected]
+        assert [message.method for message in listed(found)] == [plain_method(message) for message in expected]
     else:
         assert not found
         assert (found is None) is (not expected)
@@ -104,7 +119,7 @@ def test_a_frame_is_read_exactly_when_a_message_in_it_matters(frame: AnyFrame, s
 def test_messages_are_read_when_one_of_them_matters(frame: str | bytes, methods: list[str | None] | None) -> None:
     found = READER.read(frame)
     assert found is not None
-    assert [message.method for message in found] == (methods or [])
+    assert [message.method for message in listed(found)] == (methods or [])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +149,7 @@ def test_responses_do_not_matter_to_whoever_says_so(frame: str) -> None:
 def test_a_frame_without_json_rpc_reads_as_none(frame: str | bytes) -> None:
     assert READER.read(frame) is None
     assert REQUEST_READER.read(frame) is None
-    assert read(frame) == ()
+    assert read(frame) == []
 
 
 class Words(str):
@@ -267,6 +282,12 @@ def test_a_long_string_is_shown_cut_and_kept_as_a_digest() -> None:
     assert identity is not None
     assert identity[1] == "x" * 1_024
     assert len(repr(identity[0])) < 100
+
+
+def test_a_message_alone_is_no_batch_of_one() -> None:
+    for text in ('{"method":"known"}', '{"method":"known","id":NaN}'):
+        assert isinstance(READER.read(text), Message)
+        assert isinstance(READER.read(f"[{text}]"), list)
 
 
 def test_what_is_no_frame_at_all_is_refused() -> None:

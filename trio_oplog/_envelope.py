@@ -62,13 +62,12 @@ class FrameReader(Generic[M]):
         self._decode = Decoder(shape | list[shape]).decode  # type: ignore[valid-type]
         self._message = Reader(shape)
 
-    def read(self, frame: Frame) -> Sequence[M] | None:
-        """The messages of a frame in their order (several in a batch) when one of them matters.
-
-        Never raises for anything a peer can send.
+    def read(self, frame: Frame) -> M | Sequence[M] | None:
+        """What a frame holds, when it matters.  Never raises for anything a peer can send.
 
         Returns:
-            The messages; none when none of them matters; ``None`` when the frame holds no JSON-RPC.
+            The message, or those of a batch in their order when one of them matters; an empty sequence for what does not matter;
+            ``None`` when the frame holds no JSON-RPC.
         """
         try:
             found = self._decode(frame)
@@ -84,10 +83,10 @@ class FrameReader(Generic[M]):
         if found.__class__ is list:
             return self._choose(frame, found)
         if found.method in self._methods:
-            return (found,) if frame.__class__ is str or _is_utf8(frame) else self._reread(frame)
+            return found if frame.__class__ is str or _is_utf8(frame) else self._reread(frame)
         return ()
 
-    def _choose(self, frame: Frame, found: Sequence[M]) -> Sequence[M] | None:
+    def _choose(self, frame: Frame, found: Sequence[M]) -> M | Sequence[M] | None:
         """The messages of a batch, when one of them matters."""
         if not found:
             return None
@@ -95,7 +94,7 @@ class FrameReader(Generic[M]):
             return ()
         return found if _is_utf8(frame) else self._reread(frame)
 
-    def _read_odd(self, frame: Frame) -> Sequence[M] | None:
+    def _read_odd(self, frame: Frame) -> M | Sequence[M] | None:
         try:
             message = _glance(frame)
         except _REFUSED:
@@ -104,7 +103,7 @@ class FrameReader(Generic[M]):
             return self._choose(frame, [part for part in map(self._message.read, message) if part is not None])
         return self._reread(frame) if message.method in self._methods else ()
 
-    def _reread(self, frame: Frame) -> Sequence[M] | None:
+    def _reread(self, frame: Frame) -> M | Sequence[M] | None:
         """With the tolerant reader alone: for a frame that the strict one refuses, or takes without looking into all of it."""
         methods = [part.get("method") for part in objects(frame)]
         if not methods:
@@ -113,21 +112,10 @@ class FrameReader(Generic[M]):
         if not any((method if method is None else str(method)) in self._methods for method in methods):
             return ()
         message = self._message.read_tolerantly(frame)
-        found = [self._message.read(part) for part in elements(frame) or ()] if message is None else [message]
-        return [part for part in found if part is not None] or None
-
-
-class _Every(Container[str | None]):
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-_any = FrameReader(Message, _Every())
-
-
-def read(frame: Frame) -> Sequence[Message]:
-    """The messages of a frame, whatever they are; none when it holds no JSON-RPC."""
-    return _any.read(frame) or ()
+        if message is not None:
+            return message
+        parts = [self._message.read(part) for part in elements(frame) or ()]
+        return [part for part in parts if part is not None] or None
 
 
 def _is_utf8(frame: Frame) -> bool:

@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, repeat
@@ -191,11 +191,14 @@ class Interceptor:
         """
         self._client_frames += 1
         try:
-            messages = _read_client_frame(frame)
-            if messages:
-                self._show(messages, FROM_CLIENT)
-            elif messages is None:
+            found: Any = _read_client_frame(frame)
+            if found.__class__ is ClientMessage:
+                self._show(found, FROM_CLIENT)
+            elif found is None:
                 self._unreadable_frames += 1
+            else:
+                for message in found:
+                    self._show(message, FROM_CLIENT)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -207,11 +210,14 @@ class Interceptor:
         """
         self._server_frames += 1
         try:
-            messages = (self._read_waiting if self._open or self._greeting is not None else self._read_idle)(frame)
-            if messages:
-                self._show(messages, self._server_methods)
-            elif messages is None:
+            found: Any = (self._read_waiting if self._open or self._greeting is not None else self._read_idle)(frame)
+            if found.__class__ is ServerMessage:
+                self._show(found, self._server_methods)
+            elif found is None:
                 self._unreadable_frames += 1
+            else:
+                for message in found:
+                    self._show(message, self._server_methods)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -240,21 +246,20 @@ class Interceptor:
             internal_errors=self._internal_errors,
         )
 
-    def _show(self, messages: Iterable[ClientMessage | ServerMessage], methods: Mapping[str, Any]) -> None:
-        for message in messages:
-            if self._closed:
-                return
-            try:
-                if message.method is None:
-                    self._on_answer(message)
-                elif message.method in methods:
-                    event = methods[message.method](message, self._args_max_bytes)
-                    if event.__class__ is Call:  # the most frequent one
-                        self._begin(event)
-                    elif event is not None:
-                        self._actions[event.__class__](event)
-            except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
-                self._on_mistake(error)
+    def _show(self, message: ClientMessage | ServerMessage, methods: Mapping[str, Any]) -> None:
+        if self._closed:
+            return
+        try:
+            if message.method is None:
+                self._on_answer(message)
+            elif message.method in methods:
+                event = methods[message.method](message, self._args_max_bytes)
+                if event.__class__ is Call:  # the most frequent one
+                    self._begin(event)
+                elif event is not None:
+                    self._actions[event.__class__](event)
+        except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
+            self._on_mistake(error)
 
     def _on_mistake(self, error: Exception) -> None:
         self._internal_errors += 1

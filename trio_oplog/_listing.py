@@ -17,7 +17,7 @@ import trio
 from msgspec import Raw
 
 from trio_oplog._address import check_secret, check_url
-from trio_oplog._envelope import Frame, FrameReader, Message, read_id
+from trio_oplog._envelope import Frame, FrameReader, Message, read_key
 from trio_oplog._errors import ConfigError, ListError, QueryError
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._query import ListQuery, read_time, write_parameters
@@ -199,15 +199,8 @@ _WANTED: Final[dict[str, tuple[type, str]]] = {
 
 
 def _read_request(frame: Frame) -> Message | None:
-    messages = _requests.read(frame)
-    if not messages or len(messages) > 1 or _is_batch(frame) or read_id(messages[0].id) is None:
-        return None
-    return messages[0]
-
-
-def _is_batch(frame: Frame) -> bool:
-    start = frame.lstrip()[:1] if isinstance(frame, str) else bytes(frame).lstrip()[:1]
-    return start in ("[", b"[")
+    request = _requests.read(frame)  # a batch is none of ours
+    return request if isinstance(request, Message) and read_key(request.id) is not None else None
 
 
 def _read_query(workspace_id: str, raw: Raw) -> ListQuery:
