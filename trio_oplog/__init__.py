@@ -32,6 +32,7 @@ from trio_oplog._errors import (
 from trio_oplog._interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._ledger import DrainReport, DropReason, Statistics
 from trio_oplog._listing import ListClient, try_handle_operations_list
+from trio_oplog._observer import FrameObserver
 from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._query import ListQuery
 from trio_oplog._redact import Payload, redact_keys
@@ -49,6 +50,7 @@ __all__ = [
     "ConfigError",
     "DrainReport",
     "DropReason",
+    "FrameObserver",
     "Interceptor",
     "InterceptorStatistics",
     "ListClient",

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from attrs import frozen
 
-from trio_oplog.testing._playing import AnyFrame, InterceptorLike
+from trio_oplog._observer import FrameObserver
+from trio_oplog.testing._playing import AnyFrame
 from trio_oplog.testing._session import Direction
 
 
@@ -68,7 +69,7 @@ class Capture:
     Frames that are no UTF-8 are written with U+FFFD in the wrong places: the format holds texts.  Made by ``capture()``.
     """
 
-    def __init__(self, file: IO[str], inner: InterceptorLike | None, clock: Callable[[], float]) -> None:
+    def __init__(self, file: IO[str], inner: FrameObserver | None, clock: Callable[[], float]) -> None:
         self._file = file
         self._inner = inner
         self._clock = clock
@@ -100,7 +101,7 @@ class Capture:
 @contextmanager
 def capture(
     path: str | os.PathLike[str],
-    interceptor: InterceptorLike | None = None,
+    interceptor: FrameObserver | None = None,
     /,
     *,
     clock: Callable[[], float] = time.monotonic,

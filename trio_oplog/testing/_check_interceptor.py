@@ -12,9 +12,10 @@ import hypothesis
 from hypothesis import Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
+from trio_oplog._observer import FrameObserver
 from trio_oplog._operation import Config, Operation
 from trio_oplog.testing._laws import Law, LawBroken
-from trio_oplog.testing._playing import InterceptorFactory, InterceptorLike, close, play, show
+from trio_oplog.testing._playing import InterceptorFactory, close, play, show
 from trio_oplog.testing._recording import RecordingSubmitter
 from trio_oplog.testing._scenarios import Scenario, scenarios
 from trio_oplog.testing._session import Direction, FrameData, Session
@@ -213,14 +214,14 @@ def _growth(work: Callable[[], None]) -> int:
     return after - before
 
 
-def _open_big_calls(interceptor: InterceptorLike) -> None:
+def _open_big_calls(interceptor: FrameObserver) -> None:
     for number in range(_OPEN_CALLS):
         blob = "x" * _FRAME_BYTES
         frame = f'{{"method":"tools/call","id":{number},"params":{{"name":"write","arguments":{{"blob":"{blob}"}}}}}}'
         show(interceptor, Direction.CLIENT_TO_SERVER, frame, number)
 
 
-def _flood(interceptor: InterceptorLike, start: int, count: int) -> None:
+def _flood(interceptor: FrameObserver, start: int, count: int) -> None:
     for number in range(start, start + count):
         call = f'{{"method":"tools/call","id":"f{number}","params":{{"name":"echo"}}}}'
         answer = f'{{"id":"f{number}","result":{{}}}}'

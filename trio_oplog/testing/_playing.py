@@ -8,8 +8,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
+from trio_oplog._observer import FrameObserver
 from trio_oplog._operation import Config, Operation, Submitter
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._oracle import NAME_MAX_BYTES
@@ -21,22 +22,7 @@ LONGEST_DURATION_MS: Final = 2**31 - 1
 _CLOCK_SLACK: Final = timedelta(seconds=5)
 
 AnyFrame: TypeAlias = bytes | bytearray | memoryview | str
-
-
-class InterceptorLike(Protocol):
-    """What ``check_interceptor`` asks of an interceptor."""
-
-    def on_client_frame(self, frame: AnyFrame, /) -> object:
-        """A frame goes from the client to the server."""
-
-    def on_server_frame(self, frame: AnyFrame, /) -> object:
-        """A frame goes from the server to the client."""
-
-    def close(self) -> object:
-        """The connection ended."""
-
-
-InterceptorFactory: TypeAlias = Callable[[Submitter, Config], InterceptorLike]
+InterceptorFactory: TypeAlias = Callable[[Submitter, Config], FrameObserver]
 
 _FIELD_LAWS: Final = {
     "workspace_id": Law.WORKSPACE,
@@ -173,7 +159,7 @@ class Player:
         return LawBroken(law, f"{detail}\nin {self._session!r}")
 
 
-def show(interceptor: InterceptorLike, direction: Direction, data: FrameData, form: int) -> None:
+def show(interceptor: FrameObserver, direction: Direction, data: FrameData, form: int) -> None:
     """Show one frame to an interceptor, in one of its forms, and use its buffer for something else afterwards.
 
     Raises:
@@ -202,7 +188,7 @@ def show(interceptor: InterceptorLike, direction: Direction, data: FrameData, fo
         raise LawBroken(Law.FRAMES_UNTOUCHED, "something still looks into the buffer of the frame") from error
 
 
-def close(interceptor: InterceptorLike) -> None:
+def close(interceptor: FrameObserver) -> None:
     """Close it.
 
     Raises:
