@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,8 +14,9 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from trio_oplog import Config, ConfigError, Interceptor, ListClient
+from trio_oplog import Config, ConfigError, FrameObserver, Interceptor, ListClient
 from trio_oplog.gateway import BridgeReport, Closed, LineFrames, OperationsList, WebSocketFrames, bridge
+from trio_oplog.testing import capture, load_capture
 
 from .conftest import Recorder, answer, tool_call, websocket_pair
 
@@ -31,11 +33,11 @@ class Lines:
         self.server_end = LineFrames(server_end, server_end, **options)
         self.report: BridgeReport | None = None
 
-    async def run(self, interceptor: Interceptor | None, **options: Any) -> None:
+    async def run(self, interceptor: FrameObserver | None, **options: Any) -> None:
         self.report = await bridge(self.client_end, self.server_end, interceptor, **options)
 
     @asynccontextmanager
-    async def running(self, interceptor: Interceptor | None = None, **options: Any) -> AsyncIterator[None]:
+    async def running(self, interceptor: FrameObserver | None = None, **options: Any) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: self.run(interceptor, **options))
             yield
@@ -72,8 +74,41 @@ async def test_without_an_interceptor_frames_pass_all_the_same() -> None:
     async with lines.running():
         await lines.client.send_all(b"one\ntwo\n")
         await lines.client.send_eof()
-        assert await lines.server.receive_some() == b"one\n"
+        assert await lines.server.receive_some() == b"one\ntwo\n"
         await lines.server.aclose()
+
+
+async def test_lines_that_arrive_together_are_all_shown_before_they_are_forwarded_in_one_piece(recorder: Recorder) -> None:
+    lines = Lines()
+    calls = b"".join(tool_call(number).encode() + b"\n" for number in range(100))
+    answers = b"".join(answer(number).encode() + b"\n" for number in range(100))
+    interceptor = Interceptor(recorder, CONFIG)
+    async with lines.running(interceptor):
+        await lines.client.send_all(calls)
+        arrived = bytes(await lines.server.receive_some())
+        assert 1 < arrived.count(b"\n") <= interceptor.statistics().client_frames
+        while arrived != calls:
+            arrived += await lines.server.receive_some()
+        await lines.server.send_all(answers)
+        arrived = b""
+        while arrived != answers:
+            arrived += await lines.client.receive_some()
+        await lines.client.send_eof()
+        await lines.server.aclose()
+    assert [operation.request_id for operation in recorder.operations] == [str(number) for number in range(100)]
+    assert lines.report is not None
+    assert (lines.report.client_frames, lines.report.server_frames) == (100, 100)
+
+
+async def test_whatever_has_the_methods_of_an_interceptor_may_watch(recorder: Recorder, tmp_path: Path) -> None:
+    lines = Lines()
+    with capture(tmp_path / "session.jsonl", Interceptor(recorder, CONFIG)) as watching:
+        async with lines.running(watching):
+            await lines.client.send_all(tool_call(1).encode())
+            await lines.client.send_eof()
+            await lines.server.aclose()
+    assert recorder.outcomes == [("1", "echo", "unanswered")]
+    assert [frame.text for frame in load_capture(tmp_path / "session.jsonl")] == [tool_call(1)]
 
 
 async def test_what_is_in_flight_when_the_client_has_ended_still_arrives(recorder: Recorder) -> None:
@@ -309,6 +344,21 @@ async def test_a_list_is_answered_for_the_gateways_workspace_and_not_forwarded()
     assert reply.endswith(b"}\n")
     assert lines.report is not None
     assert lines.report.lists_answered == 1
+
+
+async def test_a_list_request_among_other_lines_changes_nothing_for_them() -> None:
+    lines = Lines()
+    async with lines.running(operations=listing(no_operations)):
+        one, two = tool_call(1).encode() + b"\n", tool_call(2).encode() + b"\n"
+        await lines.client.send_all(one + list_request(7).encode() + b"\n" + two)
+        arrived = b""
+        while arrived != one + two:
+            arrived += await lines.server.receive_some()
+        assert json.loads(await lines.client.receive_some()) == {"jsonrpc": "2.0", "id": 7, "result": {"operations": []}}
+        await lines.client.send_eof()
+        await lines.server.aclose()
+    assert lines.report is not None
+    assert (lines.report.client_frames, lines.report.lists_answered) == (2, 1)
 
 
 @pytest.mark.parametrize("spelled", ["operations/list", "operations\\/list", "\\u006fperations/list", "operations\\u002flist"])

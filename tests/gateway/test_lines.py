@@ -149,6 +149,26 @@ async def test_nothing_gets_between_the_pieces_of_a_line() -> None:
     assert await other.receive_some() == b"begin middle end\nan answer\n"
 
 
+async def test_several_frames_at_once_are_the_lines_that_they_are_one_by_one() -> None:
+    outgoing, other = memory_stream_pair()
+    frames = LineFrames(Chunks(), outgoing)
+    await frames.send_many([Line(b"one\r\n"), "two", Line(b"the last of an input"), b"{\n}"])
+    assert await other.receive_some() == b"one\r\ntwo\nthe last of an input\n{ }\n"
+    await frames.send_many([Line(b"whole\n"), LinePart(b"begin "), LinePart(b"end\n"), "after"])
+    assert await other.receive_some() == b"whole\nbegin end\nafter\n"
+
+
+async def test_what_a_read_has_brought_is_there_without_waiting() -> None:
+    frames = lines_of(b"one\ntwo\nthr", b"ee\n")
+    assert frames.receive_nowait() is None
+    assert await frames.receive() == b"one\n"
+    assert [frames.receive_nowait(), frames.receive_nowait()] == [b"two\n", None]
+    assert await frames.receive() == b"three\n"
+    assert frames.receive_nowait() is None
+    assert await frames.receive() == Closed(half=True)
+    assert frames.receive_nowait() is None
+
+
 async def test_frames_of_several_tasks_never_mix() -> None:
     outgoing, other = trio.testing.lockstep_stream_pair()
     frames = LineFrames(Chunks(), outgoing)
@@ -163,8 +183,9 @@ async def test_frames_of_several_tasks_never_mix() -> None:
         async with trio.open_nursery() as senders:
             for letter in "abc":
                 senders.start_soon(frames.send, letter * 40)
+            senders.start_soon(frames.send_many, ["d" * 20, "d" * 20])
         await frames.send_closed(Closed())
-    assert sorted(received.split(b"\n")) == [b"", b"a" * 40, b"b" * 40, b"c" * 40]
+    assert sorted(received.split(b"\n")) == [b"", b"a" * 40, b"b" * 40, b"c" * 40, b"d" * 20, b"d" * 20]
 
 
 @pytest.mark.parametrize("which", ["the other end has gone", "this end was closed"])

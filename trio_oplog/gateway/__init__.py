@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
-from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameStream, Line, LinePart
+from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameBatches, FrameStream, Line, LinePart
 from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._server import (
@@ -48,6 +48,7 @@ __all__ = [
     "ChildUpstream",
     "Closed",
     "Frame",
+    "FrameBatches",
     "FrameStream",
     "Gateway",
     "GatewayClientConnection",

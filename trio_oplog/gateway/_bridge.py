@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import trio
 from attrs import frozen
 
-from trio_oplog._envelope import FrameReader, Message, read_id
+from trio_oplog._envelope import FrameReader, Message, read_key
 from trio_oplog._errors import ConfigError
-from trio_oplog._interceptor import Interceptor
 from trio_oplog._listing import METHOD, ListClient, try_handle_operations_list
-from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameStream, LinePart
+from trio_oplog._observer import FrameObserver
+from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart
 
 _log = logging.getLogger("trio_oplog")
 
 LISTS_AT_ONCE: Final = 8
+# Of frames that are here already: one look at the clock, the caches and the kernel for all of them, and no long hold of the loop.
+_FRAMES_AT_ONCE: Final = 64
 
 _OVERLOADED: Final = -32001
 # A letter of "operations/list" can only be spelled otherwise as \u00.., its slash as \/ too.
@@ -49,7 +51,8 @@ class BridgeReport:
         server_closed: How the server stopped sending; ``None`` when it did not within the grace period.
         client_frames: Frames that reached the server.
         server_frames: Frames that reached the client.
-        undelivered_frames: Frames, either way, that their receiver did not take any more.  They are on record.
+        undelivered_frames: Frames, either way, that their receiver did not take any more: all of those that were being forwarded
+            together when it stopped.  They are on record.
         unrecorded_frames: Pieces of oversized lines: they were forwarded, but are not on record.
         observer_errors: Frames that the Interceptor raised on; it should not.  They were forwarded.
         lists_answered: ``operations/list`` requests that were answered.
@@ -70,7 +73,7 @@ class BridgeReport:
 async def bridge(
     client: FrameStream,
     server: FrameStream,
-    interceptor: Interceptor | None,
+    interceptor: FrameObserver | None,
     *,
     operations: OperationsList | None = None,
     grace: float = GRACE,
@@ -78,7 +81,8 @@ async def bridge(
     """Pump frames both ways until the connection has ended, and show each one to an Interceptor before it is forwarded.
 
     A frame is forwarded as it came, in the order in which it came.  There is no queue: while one side does not take a frame,
-    the next one is not read from the other.  When one side ends, the other is told why, and may finish what is in flight.
+    nothing is read from the other.  Lines that arrived together are shown and then forwarded together.  When one side ends,
+    the other is told why, and may finish what is in flight.
     A failure of the Interceptor or of the list endpoint is counted and logged once, and never touches the traffic.
 
     Both streams belong to the bridge: they are closed when it ends, returns or is cancelled, and so is the Interceptor.
@@ -86,7 +90,7 @@ async def bridge(
     Args:
         client: The side that calls.
         server: The side that is called.
-        interceptor: Watches the traffic; ``None`` forwards without a record.
+        interceptor: Watches the traffic: an ``Interceptor``, or what has its methods; ``None`` forwards without a record.
         operations: Answers ``operations/list``; ``None`` leaves that to the server.  It is answered in a task of its own,
             at most 8 at once: more get the JSON-RPC error -32001.
         grace: How long the connection may go on after one side has ended, in seconds; not negative.
@@ -110,6 +114,40 @@ async def bridge(
     return run.report()
 
 
+class _Way:
+    """One direction of a bridge: where frames come from, who looks at them, where they go, and how that went."""
+
+    def __init__(self, source: FrameStream, sink: FrameStream, observe: Callable[[Frame], object] | None) -> None:
+        self.observe = observe
+        self.delivered = 0
+        self.takes = True
+        self._receive = source.receive
+        self._receive_nowait = source.receive_nowait if isinstance(source, FrameBatches) else None
+        self._send = sink.send
+        self._send_many = sink.send_many if isinstance(sink, FrameBatches) else None
+
+    async def receive(self) -> list[Frame] | Closed:
+        """Wait for the next frame; others that came with it are taken along."""
+        frame = await self._receive()
+        if isinstance(frame, Closed):
+            return frame
+        frames = [frame]
+        if self._receive_nowait is not None:
+            while len(frames) < _FRAMES_AT_ONCE and (another := self._receive_nowait()) is not None:
+                frames.append(another)
+        return frames
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames, and count them."""
+        if self._send_many is not None and len(frames) > 1:
+            await self._send_many(frames)
+            self.delivered += len(frames)
+            return
+        for frame in frames:
+            await self._send(frame)
+            self.delivered += 1
+
+
 class _Run:
     """One run of ``bridge``: what its tasks share."""
 
@@ -117,7 +155,7 @@ class _Run:
         self,
         client: FrameStream,
         server: FrameStream,
-        interceptor: Interceptor | None,
+        interceptor: FrameObserver | None,
         operations: OperationsList | None,
         grace: float,
     ) -> None:
@@ -126,14 +164,14 @@ class _Run:
         self._interceptor = interceptor
         self._operations = operations
         self._grace = grace
+        self._upward = _Way(client, server, None if interceptor is None else interceptor.on_client_frame)
+        self._downward = _Way(server, client, None if interceptor is None else interceptor.on_server_frame)
         self._pumps = trio.CancelScope()
         self._to_server = trio.CancelScope()
         self._answering = 0
         self._answered = trio.Event()
         self._client_closed: Closed | None = None
         self._server_closed: Closed | None = None
-        self._client_frames = 0
-        self._server_frames = 0
         self._undelivered_frames = 0
         self._unrecorded_frames = 0
         self._observer_errors = 0
@@ -144,8 +182,8 @@ class _Run:
         return BridgeReport(
             client_closed=self._client_closed,
             server_closed=self._server_closed,
-            client_frames=self._client_frames,
-            server_frames=self._server_frames,
+            client_frames=self._upward.delivered,
+            server_frames=self._downward.delivered,
             undelivered_frames=self._undelivered_frames,
             unrecorded_frames=self._unrecorded_frames,
             observer_errors=self._observer_errors,
@@ -170,69 +208,61 @@ class _Run:
                 self._note(error)
 
     async def _pump_to_server(self, answers: trio.Nursery) -> None:
-        observe = None if self._interceptor is None else self._interceptor.on_client_frame
-        receive, send = self._client.receive, self._server.send
-        operations = self._operations
-        takes = True
-        while not isinstance(frame := await receive(), Closed):
-            if observe is not None:
-                self._observe(observe, frame)
-            if operations is not None and (request := _list_request(frame)) is not None:
-                await self._list(operations, frame, request, answers)
-                continue
-            if takes:
-                try:
-                    await send(frame)
-                except trio.BrokenResourceError:
-                    takes = False
-                    self._begin_grace()
-                else:
-                    self._client_frames += 1
-                    continue
-            self._undelivered_frames += 1
-        self._client_closed = frame
+        while not isinstance(frames := await self._upward.receive(), Closed):
+            self._show(self._upward, frames)
+            start = 0
+            if self._operations is not None:
+                for at, request in _list_requests(frames):
+                    await self._forward(self._upward, frames[start:at])
+                    await self._list(self._operations, frames[at], request, answers)
+                    start = at + 1
+            await self._forward(self._upward, frames[start:])
+        self._client_closed = frames
         self._begin_grace()
-        await self._server.send_closed(frame.as_client())
+        await self._server.send_closed(frames.as_client())
 
     async def _pump_to_client(self) -> None:
-        observe = None if self._interceptor is None else self._interceptor.on_server_frame
-        receive, send = self._server.receive, self._client.send
-        takes = True
-        while not isinstance(frame := await receive(), Closed):
-            if observe is not None:
-                self._observe(observe, frame)
-            if takes:
-                try:
-                    await send(frame)
-                except trio.BrokenResourceError:
-                    takes = False
-                    self._begin_grace()
-                else:
-                    self._server_frames += 1
-                    continue
-            self._undelivered_frames += 1
-        self._server_closed = frame
+        while not isinstance(frames := await self._downward.receive(), Closed):
+            self._show(self._downward, frames)
+            await self._forward(self._downward, frames)
+        self._server_closed = frames
         self._begin_grace()
         while self._answering:
             await self._answered.wait()
-        await self._client.send_closed(frame.as_server())
-        if not frame.half:
+        await self._client.send_closed(frames.as_server())
+        if not frames.half:
             # The server takes nothing more.  The client was read until now only so that it could say good-bye.
             self._to_server.cancel()
+
+    async def _forward(self, way: _Way, frames: Sequence[Frame]) -> None:
+        delivered = way.delivered
+        if way.takes:
+            try:
+                await way.send(frames)
+            except trio.BrokenResourceError:
+                way.takes = False
+                self._begin_grace()
+            else:
+                return
+        self._undelivered_frames += len(frames) - (way.delivered - delivered)
 
     def _begin_grace(self) -> None:
         self._pumps.deadline = min(self._pumps.deadline, trio.current_time() + self._grace)
 
-    def _observe(self, observe: Callable[[Frame], None], frame: Frame) -> None:
-        if isinstance(frame, LinePart):
-            self._unrecorded_frames += 1
-            if self._unrecorded_frames == 1:
-                _log.warning("a line is too long to be recorded; it is forwarded all the same")
+    def _show(self, way: _Way, frames: Sequence[Frame]) -> None:
+        observe = way.observe
+        if observe is None:
             return
-        try:
-            observe(frame)
-        except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
-            self._note(error)
+        for frame in frames:
+            if isinstance(frame, LinePart):
+                self._unrecorded_frames += 1
+                if self._unrecorded_frames == 1:
+                    _log.warning("a line is too long to be recorded; it is forwarded all the same")
+                continue
+            try:
+                observe(frame)
+            except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
+                self._note(error)
 
     def _note(self, error: Exception) -> None:
         self._observer_errors += 1
@@ -262,12 +292,7 @@ class _Run:
 
     async def _forward_late(self, frame: Frame) -> None:
         """The list endpoint's own reader says that the frame is not for it."""
-        try:
-            await self._server.send(frame)
-        except trio.BrokenResourceError:
-            self._undelivered_frames += 1
-        else:
-            self._client_frames += 1
+        await self._forward(self._upward, [frame])
 
     async def _answer(self, request: Frame, answer: bytes) -> None:
         """Answer in the kind of frame in which the client asked."""
@@ -279,16 +304,21 @@ class _Run:
             self._lists_answered += 1
 
 
+def _list_requests(frames: Sequence[Frame]) -> Iterator[tuple[int, Message]]:
+    """Where among frames an ``operations/list`` is."""
+    for at, frame in enumerate(frames):
+        if (request := _list_request(frame)) is not None:
+            yield at, request
+
+
 def _list_request(frame: Frame) -> Message | None:
     """The request, when a frame is nothing but a client's ``operations/list``."""
     if isinstance(frame, str):
         hinted = _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
     else:
         hinted = not isinstance(frame, LinePart) and (_HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame)
-    messages = _read_list.read(frame) if hinted else None
-    if not messages or len(messages) > 1 or read_id(messages[0].id) is None:
-        return None
-    return messages[0]
+    request = _read_list.read(frame) if hinted else None  # a batch is none of ours
+    return request if isinstance(request, Message) and read_key(request.id) is not None else None
 
 
 def _error(request: Message, code: int, message: str) -> bytes:

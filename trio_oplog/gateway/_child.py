@@ -64,9 +64,17 @@ class Child:
             return frame
         return Closed() if self.returncode == 0 else Closed(INTERNAL_ERROR, _how_ended(self.returncode))
 
+    def receive_nowait(self) -> Frame | None:
+        """See ``FrameBatches.receive_nowait``."""
+        return self._frames.receive_nowait()
+
     async def send(self, frame: Frame) -> None:
         """See ``FrameStream.send``."""
         await self._frames.send(frame)
+
+    async def send_many(self, frames: Sequence[Frame], /) -> None:
+        """See ``FrameBatches.send_many``."""
+        await self._frames.send_many(frames)
 
     async def send_closed(self, closed: Closed) -> None:
         """Close its input.  From now on it has the grace period to end by itself, and is then made to."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 
@@ -97,3 +98,22 @@ class FrameStream(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the transport at once.  Never raises."""
+
+
+@runtime_checkable
+class FrameBatches(Protocol):
+    """What a ``FrameStream`` may do besides: take and give several frames at once.
+
+    ``LineFrames`` does, and ``Child``.  Small frames often come many at a time, and a system call for each of them costs more
+    than anything else that a bridge does.
+    """
+
+    def receive_nowait(self) -> Frame | None:
+        """The next frame when it is here already; ``None`` when only ``receive`` can tell what comes next."""
+
+    async def send_many(self, frames: Sequence[Frame], /) -> None:
+        """Send frames in their order, as ``send`` would one by one.
+
+        Raises:
+            trio.BrokenResourceError: The other end takes no more frames; it may have taken some of these.
+        """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -76,6 +77,10 @@ class LineFrames:
                     self._closed = Closed(half=True)
             self._start = 0
 
+    def receive_nowait(self) -> Frame | None:
+        """See ``FrameBatches.receive_nowait``: the lines that one read has brought."""
+        return self._next_line()
+
     def _next_line(self) -> Line | None:
         """Take one line out of the chunk; without one, move what is left of the chunk to the held bytes."""
         start = self._start
@@ -124,18 +129,39 @@ class LineFrames:
 
     async def send(self, frame: Frame) -> None:
         """See ``FrameStream.send``."""
-        continues = self._open_line and isinstance(frame, LinePart)
-        if not continues:
+        if not (self._open_line and isinstance(frame, LinePart)):
+            await self._lock()
+        # The lock is kept from piece to piece, so that nothing else gets into the line.
+        await self._write(self._terminated(frame), keeps_line=isinstance(frame, LinePart))
+
+    async def send_many(self, frames: Sequence[Frame], /) -> None:
+        """See ``FrameBatches.send_many``."""
+        if any(isinstance(frame, LinePart) for frame in frames):
+            for frame in frames:
+                await self.send(frame)
+            return
+        await self._lock()
+        await self._write(b"".join([self._terminated(frame) for frame in frames]))
+
+    async def _lock(self) -> None:
+        try:
+            self._send_lock.acquire_nowait()  # acquire() would cost a turn of the scheduler, and sending takes one anyway
+        except trio.WouldBlock:
             await self._send_lock.acquire()
+
+    def _terminated(self, frame: Frame) -> bytes:
+        """A frame as it is to be written after what was written last."""
         data = _encoded(frame)
-        if self._unterminated and not continues:
+        if self._unterminated and not (self._open_line and isinstance(frame, LinePart)):
             data = b"\n" + data
         self._unterminated = not data.endswith(b"\n")
-        # The lock is kept from piece to piece, so that nothing else gets into the line.
+        return data
+
+    async def _write(self, data: bytes, *, keeps_line: bool = False) -> None:
         self._open_line = False
         try:
             await self._outgoing.send_all(data)
-            self._open_line = self._unterminated and isinstance(frame, LinePart)
+            self._open_line = self._unterminated and keeps_line
         except trio.ClosedResourceError as error:
             raise trio.BrokenResourceError from error
         finally:

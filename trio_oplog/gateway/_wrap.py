@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from trio_oplog._interceptor import Interceptor
+from trio_oplog._observer import FrameObserver
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME
@@ -20,7 +20,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 async def wrap(
     command: Sequence[str],
-    interceptor: Interceptor | None,
+    interceptor: FrameObserver | None,
     *,
     operations: OperationsList | None = None,
     stdin: int = 0,
@@ -37,7 +37,7 @@ async def wrap(
 
     Args:
         command: The program and its arguments; not empty.
-        interceptor: Watches the traffic, and is closed at the end; ``None`` records nothing.
+        interceptor: Watches the traffic, as in ``bridge``, and is closed at the end; ``None`` records nothing.
         operations: Answers ``operations/list``; ``None`` leaves that to the server.
         stdin: The descriptor that the client writes to.  At the end ``/dev/null`` stands in its place.
         stdout: The descriptor that the client reads from.  At the end ``/dev/null`` stands in its place.
