@@ -1,27 +1,33 @@
 """What the bridge costs: ``python benchmarks/gateway.py``.
 
 Requests go from a client to a server and their answers come back: (a) directly, (b) through a bridge without an
-Interceptor, (c) through a bridge with one.  One request in four is a tool call, as in the recorded sessions; the rows in
-brackets are the worst case: every request is one, and every byte of it has to be looked at.  Client, bridge and server are
-processes of their own.  Each round measures the three one after the other, so that what else the machine does falls on all
-of them; shown are the medians of the rounds, and the median of the rounds' ratios.
+Interceptor, (c) through a bridge with one.  Client, bridge and server are processes of their own.
+
+The mix: one request in four is a tool call, and so one message in four is a call or its answer.  In the recorded sessions
+(tests/captures) it is 303 messages of 1 171, a call, its answer, or an item that begins or ends.  The rows in brackets are
+the worst case: every message is one, and every byte of it has to be looked at.
+
+The three take turns of a fraction of a second, in changing order, so that what else the machine does falls on all of them,
+with new processes every few turns, so that no process keeps its luck with memory and cores.  Shown are medians; the ratio
+is the median of the ratios of neighbouring turns, and behind it how far it may be off (the 95 % interval of that median).
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
+import itertools
 import os
 import pstats
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from itertools import product
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import psutil
 import trio
@@ -44,6 +50,7 @@ from trio_oplog.gateway import (
 SIZES = (200, 4096, 262_144)
 WINDOW = 16
 RECORDED = 4
+KEPT = 0.95
 LOOPBACK = "127.0.0.1"
 CONFIG = Config(source="benchmark", workspace_id="ws-1")
 
@@ -178,17 +185,18 @@ async def stdio_client(case: str) -> AsyncIterator[End]:
     await process.wait()
 
 
-TRANSPORTS = {"websocket": websocket_client, "stdio": stdio_client}
+Client: TypeAlias = Callable[[str], AbstractAsyncContextManager[End]]
+TRANSPORTS: dict[str, Client] = {"websocket": websocket_client, "stdio": stdio_client}
 
 
-class Found(NamedTuple):
+class Turn(NamedTuple):
     rate: float
     """Messages a second, with a window of calls in flight; a call and its answer are two."""
+    messages: int
     cpu: float
-    """What the bridge's process computed for each of them, in microseconds."""
-    p50: float
-    """One call at a time, in microseconds."""
-    p99: float
+    """What the bridge's process computed meanwhile, in seconds."""
+    times: list[float]
+    """How long a call took until its answer was there, one call at a time, in seconds."""
 
 
 def requests(size: int, one_in: int) -> list[str]:
@@ -197,18 +205,11 @@ def requests(size: int, one_in: int) -> list[str]:
     return [shape % (number, "x" * (size - len(shape % (number, "")))) for number, shape in enumerate(shapes)]
 
 
-async def measure(end: End, size: int, one_in: int, seconds: float) -> Found:
-    calls = requests(size, one_in)
-    await alternate(end.frames, calls, seconds / 8)  # warms up
-    times = sorted(await alternate(end.frames, calls, seconds / 2))
+async def measure(end: End, calls: list[str], seconds: float) -> Turn:
+    times = await alternate(end.frames, calls, seconds / 3)
     before = end.cpu()
-    messages, took = await flood(end.frames, calls, seconds / 2)
-    return Found(
-        messages / took,
-        (end.cpu() - before) / messages * 1e6,
-        times[len(times) // 2] * 1e6,
-        times[len(times) * 99 // 100] * 1e6,
-    )
+    messages, took = await flood(end.frames, calls, seconds * 2 / 3)
+    return Turn(messages / took, messages, end.cpu() - before, times)
 
 
 async def alternate(frames: FrameStream, calls: list[str], seconds: float) -> list[float]:
@@ -244,48 +245,86 @@ async def flood(frames: FrameStream, calls: list[str], seconds: float) -> tuple[
     return 2 * sent, time.perf_counter() - begin
 
 
-async def compare(rounds: int, seconds: float, only: str | None) -> bool:
-    print(f"{'':20}{'messages a second':>24}{'':8}{'c/b':>8}{'us of CPU':>12}{'p50 in us':>20}{'p99 in us':>24}")
-    widths = (9, 9, 9, 13, 7, 10, 8, 8, 10, 8, 8)
-    print(f"{'':20}" + "".join(f"{f'({case})':>{width}}" for width, case in zip(widths, "abcbcabcabc", strict=True)))
+class Found(NamedTuple):
+    """What the turns of a case come to; times in microseconds."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
+
+
+def summed_up(turns: list[Turn]) -> Found:
+    times = sorted(itertools.chain.from_iterable(turn.times for turn in turns))
+    return Found(
+        median(turn.rate for turn in turns),
+        sum(turn.cpu for turn in turns) / sum(turn.messages for turn in turns) * 1e6,
+        times[len(times) // 2] * 1e6,
+        times[len(times) * 99 // 100] * 1e6,
+    )
+
+
+def ratio(over: list[Turn], under: list[Turn]) -> tuple[float, float]:
+    """The median of the turns' ratios, and half the width of its 95 % interval (by ranks: no assumption about the noise)."""
+    ratios = sorted(one.rate / other.rate for one, other in zip(over, under, strict=True))
+    count = len(ratios)
+    apart = round(0.98 * count**0.5)
+    low, high = ratios[max(0, count // 2 - apart)], ratios[min(count - 1, count // 2 + apart)]
+    return median(ratios), (high - low) / 2
+
+
+async def take_turns(client: Client, calls: list[str], rounds: int, turns: int, seconds: float) -> dict[str, list[Turn]]:
+    found: dict[str, list[Turn]] = {"a": [], "b": [], "c": []}
+    for _ in range(rounds):
+        async with client("a") as a, client("b") as b, client("c") as c:
+            ends = {"a": a, "b": b, "c": c}
+            for end in ends.values():
+                await alternate(end.frames, calls, seconds)  # warms up
+            for turn in range(turns):
+                for case in ("abc", "cba")[turn % 2]:
+                    found[case].append(await measure(ends[case], calls, seconds))
+    return found
+
+
+async def compare(rounds: int, turns: int, seconds: float, only: str | None, size: int | None) -> bool:
+    print(f"{'':22}{'messages a second':>24}{'c/b':>9}{'':10}{'us of CPU':>10}{'p50 in us':>20}{'p99 in us':>24}")
+    widths = (9, 9, 9, 17, 7, 10, 8, 8, 10, 8, 8)
+    print(f"{'':22}" + "".join(f"{f'({case})':>{width}}" for width, case in zip(widths, "abcbcabcabc", strict=True)), flush=True)
     well = True
     for transport, client in TRANSPORTS.items():
-        for size, one_in in product(SIZES, (RECORDED, 1)) if only in (None, transport) else ():
-            found: dict[str, list[Found]] = {"a": [], "b": [], "c": []}
-            async with client("a") as a, client("b") as b, client("c") as c:
-                for _ in range(rounds):
-                    for case, end in (("a", a), ("b", b), ("c", c)):
-                        found[case].append(await measure(end, size, one_in, seconds))
-            ratio = median(with_it.rate / without.rate for with_it, without in zip(found["c"], found["b"], strict=True))
+        if only not in (None, transport):
+            continue
+        for length, one_in in product(SIZES if size is None else [size], (RECORDED, 1)):
+            found = await take_turns(client, requests(length, one_in), rounds, turns, seconds)
+            kept, off = ratio(found["c"], found["b"])
             if one_in == RECORDED:
-                well &= ratio >= 0.95
-
-            def shown(which: str, cases: str = "abc", found: dict[str, list[Found]] = found) -> Iterator[float]:
-                return (median(getattr(result, which) for result in found[case]) for case in cases)
-
-            numbers = [*shown("rate"), *shown("cpu", "bc"), *shown("p50"), *shown("p99")]
+                well &= kept >= KEPT
+            a, b, c = (summed_up(found[case]) for case in "abc")
+            numbers = [a.rate, b.rate, c.rate, b.cpu, c.cpu, a.p50, b.p50, c.p50, a.p99, b.p99, c.p99]
             columns = [f"{number:>{width}.0f}" for number, width in zip(numbers, widths, strict=True)]
-            columns[3] = f"{ratio:>8.2f}{numbers[3]:>5.0f}"
-            name = f"{transport} {size} B"
-            print(f"{name if one_in == RECORDED else f'[{name}]':>19} ", *columns, sep="", flush=True)
+            columns[3] = f"{kept:>7.2f} ±{off:.2f}{b.cpu:>4.0f}"
+            name = f"{transport} {length} B"
+            print(f"{name if one_in == RECORDED else f'[{name}]':>21} ", *columns, sep="", flush=True)
     return well
 
 
-def run(rounds: int = 5, seconds: float = 0.6, only: str | None = None) -> bool:
+def run(rounds: int = 4, turns: int = 16, seconds: float = 0.09, only: str | None = None, size: int | None = None) -> bool:
     """Print the table; whether the Interceptor costs at most 5 % of the messages."""
-    print("\n(gateway) (a) direct, (b) through the bridge, (c) with the Interceptor; c/b must be >= 0.95 outside of brackets")
-    return trio.run(compare, rounds, seconds, only)
+    print(f"\n(gateway) (a) direct, (b) through the bridge, (c) with the Interceptor; c/b must be >= {KEPT} outside of brackets")
+    return trio.run(compare, rounds, turns, seconds, only, size)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.6, help="how long one measurement takes")
+    parser.add_argument("--rounds", type=int, default=4, help="how often the processes are started anew")
+    parser.add_argument("--turns", type=int, default=16, help="of each case in a round")
+    parser.add_argument("--seconds", type=float, default=0.09, help="how long a turn takes")
     parser.add_argument("--transport", choices=TRANSPORTS)
+    parser.add_argument("--size", type=int, choices=SIZES)
     parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.role is None:
-        well = run(arguments.rounds, arguments.seconds, arguments.transport)
+        well = run(arguments.rounds, arguments.turns, arguments.seconds, arguments.transport, arguments.size)
         print(
             "with the Interceptor at least 95 % of the bridge's messages pass" if well else "the Interceptor costs more than 5 %"
         )
