@@ -110,6 +110,24 @@ def open_descriptors() -> set[str]:
     return links
 
 
+def living_tasks() -> set[trio.lowlevel.Task]:
+    """Every task of this run of Trio, system tasks too."""
+    found: set[trio.lowlevel.Task] = set()
+    unseen = [trio.lowlevel.current_root_task()]
+    while unseen and (task := unseen.pop()):
+        found.add(task)
+        unseen += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found
+
+
+@pytest.fixture
+async def no_task_stays() -> AsyncIterator[None]:
+    """No task more than before; for the tests of faults, beside ``nothing_leaks``.  As an argument: marks do not start it."""
+    tasks = living_tasks()
+    yield
+    assert living_tasks() - tasks == set()
+
+
 @pytest.fixture
 def nothing_leaks() -> Iterator[None]:
     """No descriptor and no child process more than before."""

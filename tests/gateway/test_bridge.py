@@ -405,7 +405,9 @@ async def test_a_batch_of_one_that_the_server_does_not_take_any_more_is_counted(
     assert lines.report.undelivered_frames == 1
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 async def test_traffic_goes_on_while_a_list_endpoint_hangs_and_the_ninth_list_is_refused(
+    no_task_stays: None,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def hang(request: httpx.Request) -> httpx.Response:
@@ -433,7 +435,10 @@ async def test_traffic_goes_on_while_a_list_endpoint_hangs_and_the_ninth_list_is
     assert (lines.report.lists_answered, lines.report.lists_refused) == (9, 1)
 
 
-async def test_a_list_that_hangs_does_not_outlive_the_grace_period(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.usefixtures("nothing_leaks")
+async def test_a_list_that_hangs_does_not_outlive_the_grace_period(
+    no_task_stays: None, autojump_clock: trio.testing.MockClock
+) -> None:
     async def hang(request: httpx.Request) -> httpx.Response:
         await trio.sleep_forever()
         raise AssertionError

@@ -204,7 +204,7 @@ async def test_one_connection_too_many_is_refused_and_a_place_that_is_left_is_fr
     assert gateway.gateway.statistics().refused == 1
 
 
-async def test_200_clients_at_once_are_all_served(recorder: Recorder) -> None:
+async def test_200_clients_at_once_are_all_served(no_task_stays: None, recorder: Recorder) -> None:
     # All handshakes go on at once, so on a slow machine each of them may take long.
     async with in_front_of(answer_calls, recorder, handshake_timeout=60) as gateway:
 
@@ -235,7 +235,7 @@ async def test_what_is_no_websocket_handshake_is_refused(recorder: Recorder) -> 
     assert gateway.gateway.statistics().accepted == 0
 
 
-async def test_a_message_over_the_limit_closes_with_1009_on_both_sides(recorder: Recorder) -> None:
+async def test_a_message_over_the_limit_closes_with_1009_on_both_sides(no_task_stays: None, recorder: Recorder) -> None:
     codes: list[int | None] = []
 
     async def note_code(connection: ServerConnection) -> None:
@@ -271,7 +271,7 @@ def test_an_upstream_that_is_no_command_is_refused(command: Any) -> None:
 # Faults
 
 
-async def test_a_server_that_dies_in_the_middle_of_a_call(recorder: Recorder) -> None:
+async def test_a_server_that_dies_in_the_middle_of_a_call(no_task_stays: None, recorder: Recorder) -> None:
     async def die(connection: ServerConnection) -> None:
         await connection.recv()
         await trio.aclose_forcefully(connection.stream)
@@ -284,7 +284,7 @@ async def test_a_server_that_dies_in_the_middle_of_a_call(recorder: Recorder) ->
     assert recorder.outcomes == [("mid", "echo", "unanswered")]
 
 
-async def test_a_client_that_vanishes_is_recorded_and_its_server_told(recorder: Recorder) -> None:
+async def test_a_client_that_vanishes_is_recorded_and_its_server_told(no_task_stays: None, recorder: Recorder) -> None:
     codes: list[int | None] = []
     called = trio.Event()
 
@@ -302,7 +302,9 @@ async def test_a_client_that_vanishes_is_recorded_and_its_server_told(recorder: 
     assert recorder.outcomes == [("mid", "echo", "unanswered")]
 
 
-async def test_a_server_that_never_reads_stops_the_client_and_costs_little_memory(recorder: Recorder) -> None:
+async def test_a_server_that_never_reads_stops_the_client_and_costs_little_memory(
+    no_task_stays: None, recorder: Recorder
+) -> None:
     async def never_read(connection: ServerConnection) -> None:
         await trio.sleep_forever()
 
@@ -375,7 +377,7 @@ async def test_a_server_that_refuses_the_handshake_is_no_server(recorder: Record
         assert client.close_code == 1011
 
 
-async def test_a_client_lost_during_the_handshake_leaves_its_place(recorder: Recorder) -> None:
+async def test_a_client_lost_during_the_handshake_leaves_its_place(no_task_stays: None, recorder: Recorder) -> None:
     reached, may_go_on = trio.Event(), trio.Event()
 
     class Waiting:
@@ -423,7 +425,7 @@ async def test_stopping_closes_with_1001_refuses_new_clients_and_records_what_is
     assert recorder.outcomes == [("open", "echo", "unanswered")]
 
 
-async def test_stopping_under_load_loses_no_call(recorder: Recorder) -> None:
+async def test_stopping_under_load_loses_no_call(no_task_stays: None, recorder: Recorder) -> None:
     sent: set[str] = set()
     answered: set[str] = set()
 
@@ -452,7 +454,7 @@ async def test_stopping_under_load_loses_no_call(recorder: Recorder) -> None:
     assert {operation.request_id for operation in recorder.operations if not operation.is_error} >= answered
 
 
-async def test_cancelling_the_gateway_records_what_is_open(recorder: Recorder) -> None:
+async def test_cancelling_the_gateway_records_what_is_open(no_task_stays: None, recorder: Recorder) -> None:
     heard = ChildUpstream(["sh", "-c", "read line; echo heard; sleep 600"], kill_after=0.1)
     gateway = Gateway(heard, EVERYONE, recorder, CONFIG)
     listeners = await trio.open_tcp_listeners(0, host=LOOPBACK)

@@ -127,7 +127,7 @@ async def test_a_client_that_stops_reading_ends_a_server_that_goes_on_writing() 
     assert running.status in {128 + signal.SIGPIPE, 128 + signal.SIGTERM}
 
 
-async def test_a_line_of_100_mib_passes_and_the_memory_stays_bounded() -> None:
+async def test_a_line_of_100_mib_passes_and_the_memory_stays_bounded(no_task_stays: None) -> None:
     size = 100 * 2**20
     script = f"""
 import sys
