@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from trio_oplog._operation import Outcome
@@ -16,6 +17,8 @@ Members: TypeAlias = list[tuple[str, str | None]]
 Answer: TypeAlias = tuple[Members, Ending]
 
 IMAGE: Final = '{"type":"image","data":"aGk=","mimeType":"image/png"}'
+# Only the answer to a handshake says who the server is.
+_IMPOSTOR: Final = ("serverInfo", '{"name":"impostor","version":"1"}')
 _WIDE: Final = ("é", "😀", "日", "x")
 
 
@@ -36,8 +39,8 @@ def some_answer(stage: Stage, dice: Dice, dialect: Feature | None, *, server_kno
     return dice.pick((_null_error, _surrogate, *_ODD, _null_error, _surrogate))(stage, dice)
 
 
-def _result(stage: Stage, *blocks: str, more: Members | None = None) -> str:
-    return an_object([("content", an_array(blocks, stage.gap)), *(more or [])], stage.gap)
+def _result(stage: Stage, *blocks: str, more: Iterable[tuple[str, str | None]] = ()) -> str:
+    return an_object([("content", an_array(blocks, stage.gap)), *more], stage.gap)
 
 
 def _block(stage: Stage, text: str) -> str:
@@ -46,7 +49,9 @@ def _block(stage: Stage, text: str) -> str:
 
 def _text(stage: Stage, dice: Dice) -> Answer:
     texts = dice.pick((("ok",), ("one", "two"), ("grün 😀",), ("",), (), ("a\u2028b", "\x00"), ('{"id":1}',)))
-    more: Members = dice.pick(([], [("isError", "false")], [("isError", "null")], [("structuredContent", '{"a":1}')]))
+    more: Members = dice.pick(
+        ([], [("isError", "false")], [("isError", "null")], [("structuredContent", '{"a":1}')], [_IMPOSTOR])
+    )
     return [("result", _result(stage, *(_block(stage, text) for text in texts), more=more))], Ending(text="".join(texts))
 
 

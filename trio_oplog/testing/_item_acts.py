@@ -43,13 +43,13 @@ def start_item(stage: Stage, dice: Dice, key: ItemKey) -> None:
         stage.oracle.begin(_open_call(stage, key, facts))
 
 
-def complete_item(stage: Stage, dice: Dice, key: ItemKey) -> None:
+def complete_item(stage: Stage, dice: Dice, key: ItemKey, *started_at_ms: int) -> None:
     """The server completes an item; all it says counts, whatever the announcement said."""
     # Whoever remembers an item that was given up, and for how long, the rules leave open.
     if key in stage.oracle.spent and not stage.oracle.with_key(key):
         return
     members, facts = some_item(stage, dice, key)
-    more, ending = some_completion(stage, dice, key, dice.pick((None, 1000, 2000)))
+    more, ending = some_completion(stage, dice, key, dice.pick(started_at_ms or (None, 1000, 2000)))
     stage.say(SERVER, item_text(stage, "item/completed", key, [*members, *more]), Law.ITEMS)
     if stage.config.record_items:
         stage.oracle.complete(_open_call(stage, key, facts), ending)
@@ -92,14 +92,20 @@ def unannounced_item(stage: Stage, dice: Dice) -> Iterator[None]:
 
 
 def interrupted_item(stage: Stage, dice: Dice) -> Iterator[None]:
-    """An item that its turn leaves behind; a command completes all the same, later."""
+    """An item that its turn leaves behind; a command of the same turn, and an item of another, complete all the same, later."""
     key = usable_key(stage, some_key(stage, dice))
+    command = evolve(some_key(stage, dice, ("commandExecution",)), thread_id=key.thread_id, turn_id=key.turn_id)
+    unimpressed = dice.pick((None, command, evolve(key, turn_id="turn3")))
     start_item(stage, dice, key)
     yield
+    if unimpressed is not None:
+        unimpressed = usable_key(stage, unimpressed)
+        start_item(stage, dice, unimpressed)
+        yield
     complete_turn(stage, key.thread_id, key.turn_id)
     yield
-    if key.item_type == "commandExecution" and dice.chance(2):
-        complete_item(stage, dice, key)
+    if unimpressed is not None and dice.chance(2):
+        complete_item(stage, dice, unimpressed)
 
 
 def unfinished_item(stage: Stage, dice: Dice) -> Iterator[None]:
@@ -123,19 +129,22 @@ def one_item_twice(stage: Stage, dice: Dice) -> Iterator[None]:
     yield
     start_item(stage, dice, other)
     yield
+    started_at_ms = dice.pick(((), (1000,)))
     for each in dice.pick(((key, other), (other, key))):
-        complete_item(stage, dice, each)
+        complete_item(stage, dice, each, *started_at_ms)
         yield
 
 
 def other_items(stage: Stage, dice: Dice) -> Iterator[None]:
-    """Items that are no tool calls, and item notifications from the wrong side."""
+    """Items that are no tool calls, item notifications from the wrong side, and requests that look like them."""
     key = some_key(stage, dice, OTHER_ITEM_TYPES)
     stage.say(SERVER, item_text(stage, "item/started", key, [("text", '"thinking"')]), Law.ITEMS)
     yield
     if stage.hostile and dice.chance(2):
-        real = some_key(stage, dice)
-        stage.say(CLIENT, item_text(stage, "item/completed", real, [("status", '"completed"')]), Law.ITEMS)
+        direction, request_id = dice.pick(((CLIENT, None), (SERVER, stage.fresh_id().text)))
+        method, real = dice.pick(("item/completed", "item/started")), some_key(stage, dice)
+        text = item_text(stage, method, real, [("status", '"completed"')], request_id=request_id)
+        stage.say(direction, text, Law.ITEMS)
         yield
     stage.say(SERVER, item_text(stage, "item/completed", key, [("text", '"thought"')]), Law.ITEMS)
 

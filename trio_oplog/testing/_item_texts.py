@@ -30,11 +30,11 @@ class ItemKey:
     item_type: str
 
 
-def item_text(stage: Stage, method: str, key: ItemKey, body: Members) -> str:
-    """The text of an item notification."""
+def item_text(stage: Stage, method: str, key: ItemKey, body: Members, *, request_id: str | None = None) -> str:
+    """The text of an item notification, or of a request that looks like one."""
     item = an_object([("type", quoted(key.item_type)), ("id", quoted(key.item_id)), *body], stage.gap)
     params = an_object([("item", item), ("threadId", quoted(key.thread_id)), ("turnId", quoted(key.turn_id))], stage.gap)
-    return an_object([("method", quoted(method)), ("params", params), ("emittedAtMs", "5")], stage.gap)
+    return an_object([("method", quoted(method)), ("id", request_id), ("params", params), ("emittedAtMs", "5")], stage.gap)
 
 
 def turn_completed_text(stage: Stage, thread_id: str, turn_id: str) -> str:

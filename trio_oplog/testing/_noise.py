@@ -49,7 +49,7 @@ NOT_OURS: Final = (
     '{"Method":"tools/call","id":1,"params":{"name":"case"}}',
 )
 _HUGE: Final = '{"method":"x","params":{"n":' + "9" * 5000 + "}}"
-_NO_IDS: Final = (None, "null", "true", "false", "{}", "[]", '{"a":1}', "[1]")
+_NO_IDS: Final = (None, "null", "true", "{}", "false", "true", '{"a":1}', "[1]")
 
 
 def _some_direction(dice: Dice) -> Direction:
@@ -79,7 +79,7 @@ def no_call(stage: Stage, dice: Dice) -> Iterator[None]:
     """A request that would be a call if it had an id, or came from the other side."""
     method = dice.pick(('"tools/call"', '"mcpServer/tool/call"'))
     params = '{"name":"echo","tool":"echo","threadId":"t1","arguments":{}}'
-    if dice.chance(3):
+    if dice.chance(2):
         spelled = stage.fresh_id()
         text = an_object([("method", method), ("id", spelled.text), ("params", params)], stage.gap)
         stage.say(SERVER, text, Law.CLIENT_REQUESTS_BEGIN)
@@ -106,8 +106,9 @@ def stray_ends(stage: Stage, dice: Dice) -> Iterator[None]:
 
 
 def empty_responses(stage: Stage, dice: Dice) -> Iterator[None]:
-    """A message that is no response, since it has neither a result nor an error."""
-    text = dice.pick(("1", "2", '"1"', "0"))
+    """A message that is no response, since it has neither a result nor an error: to an open call where there is one."""
+    asked = [call.spelled_id.text for call in stage.oracle.open if call.spelled_id]
+    text = dice.pick((*asked[:1], "1", *asked[-1:], "2", '"1"', "0"))
     members: list[tuple[str, str | None]] = [("id", text)]
     if dice.chance(2):
         members.append(("error", "null"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from attrs import evolve, frozen
@@ -16,9 +17,7 @@ from trio_oplog.testing._noise import NOISE_ACTS, QUIET_ACTS, broken_json
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 from trio_oplog.testing._stage import Stage
 
-_BYTES_OF_AN_ACT: Final = 32
-_BYTES_OF_A_SCHEDULE: Final = 32
-_BYTES_OF_KNOBS: Final = 32
+_BYTES: Final = 32  # of an act, of a schedule, of knobs and of a configuration
 _JOINS_FROM: Final = 208
 
 _FRIENDLY: Final[tuple[Act, ...]] = (*CALL_ACTS, *ITEM_ACTS, *QUIET_ACTS, handshake)
@@ -83,7 +82,7 @@ def _some_config(data: bytes, *, hostile: bool) -> Config:
         user_id=dice.pick((None, None, "pinned")),
         default_env_id=dice.pick(("local", "box")),
         max_pending=dice.pick((1024, 1024, 3, 2, 1024, 1)),
-        record_items=not dice.chance(12),
+        record_items=not dice.chance(6),
     )
 
 
@@ -104,12 +103,21 @@ def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None 
     return _sessions(hostile=hostile, max_acts=max_acts, config=config)
 
 
+# Hypothesis would put one drawn part of a session in the place of another, up to five times before it draws a new session, and
+# most would be alike.  It lets be what must be unique (as these are, whatever they hold) and what is drawn as one.
+_ACTS: Final = partial(st.lists, st.binary(min_size=_BYTES, max_size=_BYTES), unique_by=lambda _: object())
+
+
+def _parts(count: int) -> st.SearchStrategy[tuple[bytes, ...]]:
+    drawn = st.binary(min_size=count * _BYTES, max_size=count * _BYTES)
+    return drawn.map(lambda data: tuple(data[at : at + _BYTES] for at in range(0, len(data), _BYTES)))
+
+
 @st.composite
 def _sessions(draw: st.DrawFn, *, hostile: bool, max_acts: int, config: Config | None) -> Session:
-    acts = draw(st.lists(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT), max_size=max_acts))
-    schedule = draw(st.binary(min_size=_BYTES_OF_A_SCHEDULE, max_size=_BYTES_OF_A_SCHEDULE))
-    knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
-    made = config or _some_config(draw(st.binary(min_size=8, max_size=8)), hostile=hostile)
+    acts = draw(_ACTS(max_size=max_acts))
+    schedule, knobs, some = draw(_parts(3))
+    made = config or _some_config(some, hostile=hostile)
     table = _HOSTILE if hostile else _FRIENDLY
     return perform(_Plan(made, table, tuple(acts), schedule, knobs, hostile))
 
@@ -131,10 +139,8 @@ def tool_calls(*, hostile: bool = True, config: Config | None = None) -> st.Sear
 
 @st.composite
 def _tool_calls(draw: st.DrawFn, *, hostile: bool, config: Config | None) -> Session:
-    act = draw(st.binary(min_size=_BYTES_OF_AN_ACT, max_size=_BYTES_OF_AN_ACT))
-    knobs = draw(st.binary(min_size=_BYTES_OF_KNOBS, max_size=_BYTES_OF_KNOBS))
-    made = config or _some_config(draw(st.binary(min_size=8, max_size=8)), hostile=hostile)
-    made = evolve(made, record_items=True)
+    act, knobs, some = draw(_parts(3))
+    made = evolve(config or _some_config(some, hostile=hostile), record_items=True)
     return perform(_Plan(made, _SINGLE, (act,), b"", knobs, hostile))
 
 
@@ -177,5 +183,5 @@ def interleavings(session: Session, /) -> st.SearchStrategy[Session]:
     plan = session.plan
     if not isinstance(plan, _Plan):
         return st.just(session)
-    turns = st.binary(min_size=_BYTES_OF_A_SCHEDULE, max_size=_BYTES_OF_A_SCHEDULE)
+    turns = st.binary(min_size=_BYTES, max_size=_BYTES)
     return turns.map(lambda schedule: perform(evolve(plan, schedule=schedule)))
