@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -262,6 +262,12 @@ def test_numbers_beyond_reason_are_compared_by_their_spelling(spelled: str) -> N
     assert identity[0] == read_key(Raw(spelled.encode()))
     assert identity[0] != key(spelled + ("0" if spelled[-1].isdigit() else " "))
     assert len(repr(identity[0])) < 100
+
+
+def test_what_an_application_makes_of_decimals_changes_no_id() -> None:
+    with localcontext(Context(prec=3, traps=[])):
+        assert key("1e99999999999999999999") == key("1e99999999999999999999") != key("1e99999999999999999998")
+        assert key("1.00000000000000000001") != key("1.00000000000000000002")
 
 
 @given(st.text(st.characters()), st.text(st.characters()))

@@ -454,6 +454,8 @@ def test_beyond_the_limit_the_oldest_open_call_is_evicted() -> None:
         ),
     ]
     assert (watch.statistics.open_calls, watch.statistics.evicted) == (2, 1)
+    watch.client(call(5))
+    assert (watch.statistics.open_calls, watch.statistics.evicted) == (2, 2)
 
 
 # The end of the connection
@@ -744,12 +746,15 @@ def test_a_block_without_a_type_is_of_an_unknown_one() -> None:
     assert recorded.result_summary == "b"
 
 
-def test_every_failure_of_the_redactor_is_counted_once() -> None:
+def test_every_failure_of_the_redactor_is_counted_once_and_named_by_its_kind(caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(redact=raising(ValueError("hunter2")))
     for number in range(3):
         watch.client(call(number))
         watch.server({"id": number, "result": {}})
     assert watch.statistics.redact_errors == 3
+    assert caplog.messages == [
+        f"the redactor failed with ValueError; operation id-{number} goes without its payload" for number in (1, 2, 3)
+    ]
 
 
 def test_a_mistake_is_named_by_its_kind_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -757,3 +762,9 @@ def test_a_mistake_is_named_by_its_kind_and_counted(caplog: pytest.LogCaptureFix
     watch.interceptor.on_client_frame(object())
     assert watch.statistics.internal_errors == 1
     assert caplog.messages == ["a message was lost to a mistake: TypeError"]
+    watch.interceptor.on_server_frame(object())
+    assert caplog.messages[1:] == ["a message was lost to a mistake: TypeError"]
+    closed = Interceptor(Recorded(), Config(source="sdk", workspace_id="ws-1"), new_id=raising(KeyError("secret")))
+    closed.on_client_frame(json.dumps(call()))
+    closed.close()
+    assert caplog.messages[2:] == ["a message was lost to a mistake: KeyError"]

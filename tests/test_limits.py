@@ -176,6 +176,14 @@ def test_arguments_that_only_just_can_be_read_are_not_kept_because_a_list_of_rec
     assert keep_arguments(text, 65_536) == (None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest()))
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"":', b"}"), (b'[{"":', b"}]")])
+def test_short_arguments_can_be_too_deep_too(opening: bytes, closing: bytes) -> None:
+    depth = 950 // len(closing)
+    text = opening * depth + b"1" + closing * depth
+    assert len(text) < 6_000
+    assert keep_arguments(text, 65_536) == (None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest()))
+
+
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     text = b"[" + b"{}," * 5_000 + b"1]"
     assert keep_arguments(text, 65_536) == (text, None)

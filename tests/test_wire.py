@@ -150,6 +150,12 @@ def test_null_and_unknown_fields_are_passed_over() -> None:
     assert decode(json.dumps(document).encode()) == operation(result_meta=ResultMeta(exit_code=3))
 
 
+@pytest.mark.parametrize("code", [-(2**63), 2**63 - 1])
+def test_the_greatest_numbers_of_64_bits_are_read_exactly(code: int) -> None:
+    record = operation(result_meta=ResultMeta(error_code=code))
+    assert decode(encode(record)) == record
+
+
 def test_arguments_go_in_and_come_out_as_the_exact_text() -> None:
     for text in (b'{ "a":\n1.0 , "a":2}', b'"\\ud800"', b"[]", b"1e400", b'"\\u0000"', b"false", b'"\xe2\x80\xa8"', b"9" * 5_000):
         document = encode(operation(arguments=text, request_id="r"))
