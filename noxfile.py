@@ -191,7 +191,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, default=False)
 def mutation(session: nox.Session) -> None:
-    """Change the sans-IO half in small ways; at least nine of ten changes must be noticed.  Takes half an hour."""
+    """Change the sans-IO half in small ways; at least nine of ten changes must be noticed.  Takes three quarters of an hour."""
     install(session, "test")
     session.install("mutmut>=3.8")
     session.run("python", "fuzz/mutation.py", *session.posargs)
