@@ -231,12 +231,12 @@ class QueuesTwoTooMany(NaiveSubmitter):
 
 
 @breaks(Law.OVERFLOW)
-class HandsEverythingToTasks(NaiveSubmitter):
-    """What is on its way to a task counts as in flight, and no number of tasks is too many."""
+class HandsTooMuchToTasks(NaiveSubmitter):
+    """What is on its way to a task counts as in flight, and in flight is more than there is room for."""
 
     def submit(self, operation: Operation, /) -> None:
         self.submitted += 1
-        if self.open:
+        if self.open and self.in_flight <= self.capacity:
             self.in_flight += 1
             self.nursery.start_soon(self.deliver_now, operation)
         else:
