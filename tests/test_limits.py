@@ -176,11 +176,22 @@ def test_arguments_that_only_just_can_be_read_are_not_kept_because_a_list_of_rec
     assert keep_arguments(text, 65_536) == (None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest()))
 
 
+def can_be_read(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except RecursionError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"":', b"}"), (b'[{"":', b"}]")])
 def test_short_arguments_can_be_too_deep_too(opening: bytes, closing: bytes) -> None:
     depth = 800 // len(closing)
     text = opening * depth + b"1" + closing * depth
     assert len(text) <= 4_096
+    if can_be_read(b"[" * 300 + text + b"]" * 300):  # from Python 3.12 on: there it takes more than fits into short arguments
+        assert keep_arguments(text, 65_536) == (text, None)
+        return
     assert keep_arguments(text, 65_536) == (None, ArgumentsMeta(size_bytes=len(text), sha256=sha256(text).hexdigest()))
 
 
