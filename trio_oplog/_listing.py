@@ -158,9 +158,18 @@ async def try_handle_operations_list(list_client: ListClient, workspace_id: str,
     Raises:
         trio.Cancelled: The task was cancelled.  Nothing else is ever raised.
     """
-    request = _read_request(frame)
-    if request is None:
-        return None
+    request = read_list_request(frame)
+    return None if request is None else await answer_list_request(list_client, workspace_id, request)
+
+
+def read_list_request(frame: Frame) -> Message | None:
+    """The request, when a frame is an ``operations/list`` and nothing else.  Its raw parts share the frame's memory."""
+    request = _requests.read(frame)
+    return request if isinstance(request, Message) and read_key(request.id) is not None else None
+
+
+async def answer_list_request(list_client: ListClient, workspace_id: str, request: Message) -> bytes:
+    """The answer to what ``read_list_request`` found; see ``try_handle_operations_list``."""
     try:
         return _answer(request.id, b"result", await list_client.fetch(_read_query(workspace_id, request.params)))
     except QueryError as error:
@@ -196,11 +205,6 @@ _WANTED: Final[dict[str, tuple[type, str]]] = {
     "id": (str, "a string"),
     "limit": (int, "a whole number"),
 }
-
-
-def _read_request(frame: Frame) -> Message | None:
-    request = _requests.read(frame)  # a batch is none of ours
-    return request if isinstance(request, Message) and read_key(request.id) is not None else None
 
 
 def _read_query(workspace_id: str, raw: Raw) -> ListQuery:

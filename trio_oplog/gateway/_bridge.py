@@ -10,9 +10,9 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from trio_oplog._envelope import FrameReader, Message, read_key
+from trio_oplog._envelope import Message
 from trio_oplog._errors import ConfigError
-from trio_oplog._listing import METHOD, ListClient, try_handle_operations_list
+from trio_oplog._listing import ListClient, answer_list_request, read_list_request
 from trio_oplog._observer import FrameObserver
 from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart
 
@@ -26,7 +26,6 @@ _OVERLOADED: Final = -32001
 # A letter of "operations/list" can only be spelled otherwise as \u00.., its slash as \/ too.
 _HINTS_TEXT: Final = ("operations", "\\u00")
 _HINTS_BYTES: Final = (b"operations", b"\\u00")
-_read_list = FrameReader(Message, frozenset({METHOD}))
 
 
 @frozen(kw_only=True)
@@ -276,23 +275,16 @@ class _Run:
             await self._answer(frame, _error(request, _OVERLOADED, "overloaded"))
             return
         self._answering += 1
-        answers.start_soon(self._list_and_answer, operations, frame)
+        answers.start_soon(self._list_and_answer, operations, frame, request)
 
-    async def _list_and_answer(self, operations: OperationsList, frame: Frame) -> None:
+    async def _list_and_answer(self, operations: OperationsList, frame: Frame, request: Message) -> None:
         try:
-            answer = await try_handle_operations_list(operations.list_client, operations.workspace_id, frame)
-            if answer is None:
-                await self._forward_late(frame)
-            else:
-                await self._answer(frame, answer)
+            answer = await answer_list_request(operations.list_client, operations.workspace_id, request)
+            await self._answer(frame, answer)
         finally:
             self._answering -= 1
             self._answered.set()
             self._answered = trio.Event()
-
-    async def _forward_late(self, frame: Frame) -> None:
-        """The list endpoint's own reader says that the frame is not for it."""
-        await self._forward(self._upward, [frame])
 
     async def _answer(self, request: Frame, answer: bytes) -> None:
         """Answer in the kind of frame in which the client asked."""
@@ -317,8 +309,7 @@ def _list_request(frame: Frame) -> Message | None:
         hinted = _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
     else:
         hinted = not isinstance(frame, LinePart) and (_HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame)
-    request = _read_list.read(frame) if hinted else None  # a batch is none of ours
-    return request if isinstance(request, Message) and read_key(request.id) is not None else None
+    return read_list_request(frame) if hinted else None
 
 
 def _error(request: Message, code: int, message: str) -> bytes:
