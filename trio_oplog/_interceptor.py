@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, repeat
@@ -194,11 +194,8 @@ class Interceptor:
             found: Any = _read_client_frame(frame)
             if found.__class__ is ClientMessage:
                 self._show(found, FROM_CLIENT)
-            elif found is None:
-                self._unreadable_frames += 1
-            else:
-                for message in found:
-                    self._show(message, FROM_CLIENT)
+            elif found != ():
+                self._show_batch(found, FROM_CLIENT)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -213,11 +210,8 @@ class Interceptor:
             found: Any = (self._read_waiting if self._open or self._greeting is not None else self._read_idle)(frame)
             if found.__class__ is ServerMessage:
                 self._show(found, self._server_methods)
-            elif found is None:
-                self._unreadable_frames += 1
-            else:
-                for message in found:
-                    self._show(message, self._server_methods)
+            elif found != ():
+                self._show_batch(found, self._server_methods)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -245,6 +239,14 @@ class Interceptor:
             redact_errors=self._redact_errors,
             internal_errors=self._internal_errors,
         )
+
+    def _show_batch(self, messages: Sequence[ClientMessage | ServerMessage] | None, methods: Mapping[str, Any]) -> None:
+        """Look at what is not one message: several, or no JSON-RPC at all."""
+        if messages is None:
+            self._unreadable_frames += 1
+            return
+        for message in messages:
+            self._show(message, methods)
 
     def _show(self, message: ClientMessage | ServerMessage, methods: Mapping[str, Any]) -> None:
         if self._closed:
