@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
-
-class Body(httpx.AsyncByteStream):
-    """A request's body in one piece.
-
-    httpx's own is an asynchronous generator, which is abandoned half-way when the server goes away while it is being sent; then
-    Trio warns, in whatever test happens to run.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self.left = [data]
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self.left:
-            raise StopAsyncIteration
-        return self.left.pop()
+from trio_oplog._delivery import Body
 
 
 async def send_in_one_piece(request: httpx.Request) -> None:
+    """What httpx sends is abandoned half-way when the server goes away; then Trio warns, in whatever test happens to run."""
     if isinstance(request.stream, httpx.ByteStream):
         request.stream = Body(request.content)
 

@@ -139,7 +139,7 @@ def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tupl
         yield group, count > 1
 
 
-class _Body(httpx.AsyncByteStream):
+class Body(httpx.AsyncByteStream):
     """A request's body in one piece.  httpx's own is a generator, which it abandons half-way when a request is cut off."""
 
     def __init__(self, data: bytes) -> None:
@@ -219,7 +219,7 @@ class Endpoint:
         headers = httpx.Headers(client.headers)
         headers.update({**self._headers, "Content-Type": content_type, "Content-Length": str(len(body))})
         try:
-            request = httpx.Request("POST", self._url, headers=headers, stream=_Body(body), extensions={"timeout": {}})
+            request = httpx.Request("POST", self._url, headers=headers, stream=Body(body), extensions={"timeout": {}})
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 content = await self._read(response, content_type)

@@ -94,14 +94,17 @@ class NaiveSubmitter:
                 await self.waiting.wait()
             operation = self.queue.popleft()
             self.in_flight += 1
-            done = False
-            try:
-                done = await self.deliver(operation)
-            except Exception as error:  # noqa: BLE001
-                self.failed(operation, error)
-            finally:
-                self.in_flight -= 1
-                self.settle(done)
+            await self.see_through(operation)
+
+    async def see_through(self, operation: Operation) -> None:
+        done = False
+        try:
+            done = await self.deliver(operation)
+        except Exception as error:  # noqa: BLE001
+            self.failed(operation, error)
+        finally:
+            self.in_flight -= 1
+            self.settle(done)
 
     def settle(self, done: bool) -> None:
         if done:
@@ -238,19 +241,9 @@ class HandsTooMuchToTasks(NaiveSubmitter):
         self.submitted += 1
         if self.open and self.in_flight <= self.capacity:
             self.in_flight += 1
-            self.nursery.start_soon(self.deliver_now, operation)
+            self.nursery.start_soon(self.see_through, operation)
         else:
             self.dropped += 1
-
-    async def deliver_now(self, operation: Operation) -> None:
-        done = False
-        try:
-            done = await self.deliver(operation)
-        except Exception as error:  # noqa: BLE001
-            self.failed(operation, error)
-        finally:
-            self.in_flight -= 1
-            self.settle(done)
 
 
 @breaks(Law.SUBMIT_DELIVERS)
