@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trio_oplog import ConfigError
-from trio_oplog.gateway import Closed, Line, LineFrames, LinePart
+from trio_oplog.gateway import Closed, Line, LineFrames, LinePart, Lines
 
 
 class Chunks(trio.abc.ReceiveStream):
@@ -158,15 +158,13 @@ async def test_several_frames_at_once_are_the_lines_that_they_are_one_by_one() -
     assert await other.receive_some() == b"whole\nbegin end\nafter\n"
 
 
-async def test_what_a_read_has_brought_is_there_without_waiting() -> None:
-    frames = lines_of(b"one\ntwo\nthr", b"ee\n")
-    assert frames.receive_nowait() is None
-    assert await frames.receive() == b"one\n"
-    assert [frames.receive_nowait(), frames.receive_nowait()] == [b"two\n", None]
-    assert await frames.receive() == b"three\n"
-    assert frames.receive_nowait() is None
-    assert await frames.receive() == Closed(half=True)
-    assert frames.receive_nowait() is None
+async def test_what_a_read_has_brought_comes_at_once() -> None:
+    frames = lines_of(b"one\ntwo\nthr", b"ee", b"\n", b"four")
+    lines = await frames.receive_many()
+    assert isinstance(lines, Lines)
+    assert (list(lines), lines.texts, lines.data) == ([b"one\n", b"two\n"], [b"one\n", b"two\n"], b"one\ntwo\n")
+    assert [list(await frames.receive_many()) for _ in range(2)] == [[b"three\n"], [b"four"]]
+    assert await frames.receive_many() == Closed(half=True)
 
 
 async def test_frames_of_several_tasks_never_mix() -> None:

@@ -3,6 +3,7 @@
 ::
 
     _frames.py      one end of a connection, as frames
+    _pipe.py        pipes as byte streams
     _lines.py       frames over byte streams: a line each
     _websocket.py   frames over WebSocket
     _bridge.py      both ends, pumped both ways past an Interceptor
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
-from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameBatches, FrameStream, Line, LinePart
+from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameBatches, FrameStream, Line, LinePart, Lines
 from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._server import (
@@ -58,6 +59,7 @@ __all__ = [
     "Line",
     "LineFrames",
     "LinePart",
+    "Lines",
     "OperationsList",
     "TokenFile",
     "Upstream",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -14,13 +14,11 @@ from trio_oplog._envelope import Message
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
 from trio_oplog._observer import FrameObserver
-from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart
+from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart, Lines
 
 _log = logging.getLogger("trio_oplog")
 
 LISTS_AT_ONCE: Final = 8
-# Of frames that are here already: one look at the clock, the caches and the kernel for all of them, and no long hold of the loop.
-_FRAMES_AT_ONCE: Final = 64
 
 _OVERLOADED: Final = -32001
 # A letter of "operations/list" can only be spelled otherwise as \u00.., its slash as \/ too.
@@ -120,31 +118,27 @@ class _Way:
         self.observe = observe
         self.delivered = 0
         self.takes = True
-        self._receive = source.receive
-        self._receive_nowait = source.receive_nowait if isinstance(source, FrameBatches) else None
-        self._send = sink.send
-        self._send_many = sink.send_many if isinstance(sink, FrameBatches) else None
+        self._source = source
+        self._sink = sink
+        self._batches = sink if isinstance(sink, FrameBatches) else None
+        # The next frames, those that have come together; or how the source stopped sending.
+        self.receive = source.receive_many if isinstance(source, FrameBatches) else self._receive_one
 
-    async def receive(self) -> list[Frame] | Closed:
-        """Wait for the next frame; others that came with it are taken along."""
-        frame = await self._receive()
-        if isinstance(frame, Closed):
-            return frame
-        frames = [frame]
-        if self._receive_nowait is not None:
-            while len(frames) < _FRAMES_AT_ONCE and (another := self._receive_nowait()) is not None:
-                frames.append(another)
-        return frames
+    async def _receive_one(self) -> Sequence[Frame] | Closed:
+        frame = await self._source.receive()
+        return frame if isinstance(frame, Closed) else (frame,)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send frames, and count them."""
-        if self._send_many is not None and len(frames) > 1:
-            await self._send_many(frames)
-            self.delivered += len(frames)
+        if self._batches is None:
+            for frame in frames:
+                await self._sink.send(frame)
+                self.delivered += 1
             return
-        for frame in frames:
-            await self._send(frame)
-            self.delivered += 1
+        # Most often it is all taken at once; the turn of the scheduler that this saves has been taken to receive.
+        if not self._batches.send_nowait(frames):
+            await self._batches.send_many(frames)
+        self.delivered += len(frames)
 
 
 class _Run:
@@ -209,13 +203,9 @@ class _Run:
     async def _pump_to_server(self, answers: trio.Nursery) -> None:
         while not isinstance(frames := await self._upward.receive(), Closed):
             self._show(self._upward, frames)
-            start = 0
-            if self._operations is not None:
-                for at, request in _list_requests(frames):
-                    await self._forward(self._upward, frames[start:at])
-                    await self._list(self._operations, frames[at], request, answers)
-                    start = at + 1
-            await self._forward(self._upward, frames[start:])
+            if self._operations is not None and _may_ask_for_list(frames):
+                frames = await self._take_out_lists(self._operations, frames, answers)
+            await self._forward(self._upward, frames)
         self._client_closed = frames
         self._begin_grace()
         await self._server.send_closed(frames.as_client())
@@ -233,9 +223,22 @@ class _Run:
             # The server takes nothing more.  The client was read until now only so that it could say good-bye.
             self._to_server.cancel()
 
+    async def _take_out_lists(
+        self, operations: OperationsList, frames: Sequence[Frame], answers: trio.Nursery
+    ) -> Sequence[Frame]:
+        """Answer the ``operations/list`` among frames, and forward the others up to the last of them; what is left."""
+        start = 0
+        for at, frame in enumerate(frames):
+            request = None if isinstance(frame, LinePart) else read_list_request(frame)
+            if request is not None:
+                await self._forward(self._upward, frames[start:at])
+                await self._list(operations, frame, request, answers)
+                start = at + 1
+        return frames[start:]
+
     async def _forward(self, way: _Way, frames: Sequence[Frame]) -> None:
         delivered = way.delivered
-        if way.takes:
+        if way.takes and frames:
             try:
                 await way.send(frames)
             except trio.BrokenResourceError:
@@ -252,7 +255,7 @@ class _Run:
         observe = way.observe
         if observe is None:
             return
-        for frame in frames:
+        for frame in frames.texts if isinstance(frames, Lines) else frames:
             if isinstance(frame, LinePart):
                 self._unrecorded_frames += 1
                 if self._unrecorded_frames == 1:
@@ -296,20 +299,16 @@ class _Run:
             self._lists_answered += 1
 
 
-def _list_requests(frames: Sequence[Frame]) -> Iterator[tuple[int, Message]]:
-    """Where among frames an ``operations/list`` is."""
-    for at, frame in enumerate(frames):
-        if (request := _list_request(frame)) is not None:
-            yield at, request
-
-
-def _list_request(frame: Frame) -> Message | None:
-    """The request, when a frame is nothing but a client's ``operations/list``."""
-    if isinstance(frame, str):
-        hinted = _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
-    else:
-        hinted = not isinstance(frame, LinePart) and (_HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame)
-    return read_list_request(frame) if hinted else None
+def _may_ask_for_list(frames: Sequence[Frame]) -> bool:
+    """Whether it is worth looking for an ``operations/list`` among frames."""
+    if isinstance(frames, Lines):
+        return _HINTS_BYTES[0] in frames.data or _HINTS_BYTES[1] in frames.data
+    return any(
+        _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
+        if isinstance(frame, str)
+        else _HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame
+        for frame in frames
+    )
 
 
 def _error(request: Message, code: int, message: str) -> bytes:

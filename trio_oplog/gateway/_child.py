@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import trio
 
 from trio_oplog.gateway._frames import ABNORMAL, GRACE, INTERNAL_ERROR, MAX_FRAME, NORMAL, Closed, Frame
 from trio_oplog.gateway._lines import LineFrames
+from trio_oplog.gateway._pipe import Pipe
 
 KILL_AFTER: Final = 1.5
 _GROUP_POLL: Final = 0.02
@@ -55,22 +55,30 @@ class Child:
     async def receive(self) -> Frame | Closed:
         """See ``FrameStream.receive``.  When the process has ended it says how: 1000 for status 0, else 1011."""
         frame = await self._frames.receive()
-        if not isinstance(frame, Closed) or frame.code not in (NORMAL, ABNORMAL):
-            return frame
+        return await self._how_closed(frame) if isinstance(frame, Closed) else frame
+
+    async def receive_many(self) -> Sequence[Frame] | Closed:
+        """See ``FrameBatches.receive_many``, and ``receive``."""
+        frames = await self._frames.receive_many()
+        return await self._how_closed(frames) if isinstance(frames, Closed) else frames
+
+    async def _how_closed(self, closed: Closed) -> Closed:
+        if closed.code not in (NORMAL, ABNORMAL):
+            return closed
         # Its output ends with the process, as a rule; only a process that goes on can take more frames.
         with trio.move_on_after(self._kill_after):
             await self._process.wait()
         if self.returncode is None:
-            return frame
+            return closed
         return Closed() if self.returncode == 0 else Closed(INTERNAL_ERROR, _how_ended(self.returncode))
-
-    def receive_nowait(self) -> Frame | None:
-        """See ``FrameBatches.receive_nowait``."""
-        return self._frames.receive_nowait()
 
     async def send(self, frame: Frame) -> None:
         """See ``FrameStream.send``."""
         await self._frames.send(frame)
+
+    def send_nowait(self, frames: Sequence[Frame], /) -> bool:
+        """See ``FrameBatches.send_nowait``."""
+        return self._frames.send_nowait(frames)
 
     async def send_many(self, frames: Sequence[Frame], /) -> None:
         """See ``FrameBatches.send_many``."""
@@ -165,13 +173,20 @@ async def open_child(
     Raises:
         OSError: The command could not be started; nothing runs.
     """
-    process = await trio.lowlevel.open_process(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
-    frames = LineFrames(
-        cast("trio.abc.ReceiveStream", process.stdout),
-        cast("trio.abc.SendStream", process.stdin),
-        max_frame=max_frame,
-        oversized=oversized,
-    )
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    incoming, outgoing = Pipe(ours_in), Pipe(ours_out)
+    try:
+        process = await trio.lowlevel.open_process(list(command), stdin=theirs_in, stdout=theirs_out, process_group=0)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await incoming.aclose()
+            await outgoing.aclose()
+        raise
+    finally:
+        os.close(theirs_in)
+        os.close(theirs_out)
+    frames = LineFrames(incoming, outgoing, max_frame=max_frame, oversized=oversized)
     async with trio.open_nursery() as nursery:
         child = Child(process, frames, nursery, grace, kill_after)
         nursery.start_soon(child.watch)

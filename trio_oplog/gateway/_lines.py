@@ -9,9 +9,13 @@ from typing import Final, Literal
 import trio
 
 from trio_oplog._errors import ConfigError
-from trio_oplog.gateway._frames import ABNORMAL, MAX_FRAME, TOO_BIG, Closed, Frame, Line, LinePart
+from trio_oplog.gateway._frames import ABNORMAL, MAX_FRAME, TOO_BIG, Closed, Frame, Line, LinePart, Lines
+from trio_oplog.gateway._pipe import CHUNK, SendsNowait
 
-_CHUNK: Final = 65_536
+# One look at the clock, the caches and the kernel for all of them, and no long hold of the loop.
+_LINES_AT_ONCE: Final = 64
+# Shorter pieces of a line are put together while they are held: each by itself would take several times its size.
+_SMALL: Final = 4_096
 _NEWLINES_TO_BLANKS: Final = bytes.maketrans(b"\n\r", b"  ")
 
 
@@ -53,79 +57,111 @@ class LineFrames:
         self._pass_oversized = oversized == "pass"
         self._chunk = b""
         self._start = 0
-        self._held = bytearray()  # the beginning of a line whose end has not come
+        self._held: list[bytes | bytearray] = []  # the beginning of a line whose end has not come
+        self._held_size = 0
         self._in_parts = False  # what comes next belongs to a line that is passed in pieces
         self._closed: Closed | None = None
         self._send_lock = trio.Lock()
         self._open_line = False  # what was sent last was a piece: nothing else may follow but the rest
         self._unterminated = False  # what was sent last had no newline
+        self._write_nowait = outgoing.send_nowait if isinstance(outgoing, SendsNowait) else None
+        self._left: tuple[Sequence[Frame], memoryview] | None = None  # by send_nowait, which keeps the lock for it
 
     async def receive(self) -> Frame | Closed:
         """See ``FrameStream.receive``."""
         while True:
             line = self._next_line()
             if line is not None:
-                return line
+                return line if isinstance(line, LinePart) else Line(line)
             if self._closed is not None:
                 return self._closed
-            try:
-                self._chunk = bytes(await self._incoming.receive_some(_CHUNK))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._closed = Closed(ABNORMAL)
-            else:
-                if not self._chunk:
-                    self._closed = Closed(half=True)
-            self._start = 0
+            await self._receive_chunk()
 
-    def receive_nowait(self) -> Frame | None:
-        """See ``FrameBatches.receive_nowait``: the lines that one read has brought."""
-        return self._next_line()
+    async def receive_many(self) -> Sequence[Frame] | Closed:
+        """See ``FrameBatches.receive_many``: the lines that one read has brought, 64 at most."""
+        while True:
+            lines = self._next_lines()
+            if lines is not None:
+                return lines
+            if self._closed is not None:
+                return self._closed
+            await self._receive_chunk()
 
-    def _next_line(self) -> Line | None:
-        """Take one line out of the chunk; without one, move what is left of the chunk to the held bytes."""
+    async def _receive_chunk(self) -> None:
+        try:
+            self._chunk = bytes(await self._incoming.receive_some(CHUNK))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._closed = Closed(ABNORMAL)
+        else:
+            if not self._chunk:
+                self._closed = Closed(half=True)
+        self._start = 0
+
+    def _next_lines(self) -> Sequence[Frame] | None:
+        """Take the next line, with those that are whole in the chunk."""
+        if not self._held and not self._in_parts and len(self._chunk) <= self._max_frame:
+            # No line began before the chunk, and none in it can be too long.
+            data = self._chunk[self._start :]
+            texts = data.split(b"\n", _LINES_AT_ONCE)
+            rest = texts.pop()
+            if texts:
+                self._start = len(self._chunk) - len(rest)
+                if rest:
+                    data = data[: -len(rest)]
+                return Lines([data] if len(texts) == 1 else [text + b"\n" for text in texts], data)
+        line = self._next_line()
+        if isinstance(line, LinePart):
+            return (line,)
+        return None if line is None else Lines([line], line)
+
+    def _next_line(self) -> bytes | None:
+        """Take one line, or a part of one; without one, hold what is left of the chunk."""
         start = self._start
-        newline = self._chunk.find(b"\n", start)
-        if newline < 0:
-            return self._hold(start)
-        self._start = newline + 1
-        piece = self._chunk[start : self._start]
+        end = self._chunk.find(b"\n", start) + 1
+        if not end:
+            rest = self._chunk[start:]
+            self._chunk, self._start = b"", 0
+            return self._hold(rest)
+        self._start = end
+        last = self._chunk[start:end]
         if self._in_parts:
             self._in_parts = False
-            return LinePart(piece)
-        if len(self._held) + len(piece) > self._max_frame:
-            return self._refuse(piece)
-        if not self._held:
-            return Line(piece)
-        self._held += piece
-        return self._release(Line)
+            return LinePart(last)
+        if self._held_size + len(last) > self._max_frame:
+            return self._refuse(last)
+        return self._release(last)
 
-    def _hold(self, start: int) -> Line | None:
-        rest = self._chunk[start:]
-        self._chunk, self._start = b"", 0
-        if rest:
-            if self._in_parts:
-                return LinePart(rest)
-            if len(self._held) + len(rest) > self._max_frame:
-                self._in_parts = self._pass_oversized
-                return self._refuse(rest)
-            self._held += rest
-        elif self._held and self._closed is not None:
-            return self._release(Line)
+    def _hold(self, piece: bytes) -> bytes | None:
+        if not piece:
+            return self._release() if self._held and self._closed is not None else None
+        if self._in_parts:
+            return LinePart(piece)
+        if self._held_size + len(piece) > self._max_frame:
+            self._in_parts = self._pass_oversized
+            return self._refuse(piece)
+        self._held_size += len(piece)
+        if len(piece) >= _SMALL:
+            self._held.append(piece)
+        elif self._held and isinstance(self._held[-1], bytearray):
+            self._held[-1] += piece
+        else:
+            self._held.append(bytearray(piece))
         return None
 
-    def _refuse(self, piece: bytes) -> Line | None:
-        """A line has grown over the limit: pass it on from here in pieces, or end the input."""
+    def _refuse(self, piece: bytes) -> LinePart | None:
+        """A line has grown over the limit: pass it on from here in parts, or end the input."""
         if self._pass_oversized:
-            self._held += piece
-            return self._release(LinePart)
-        self._held = bytearray()
+            return LinePart(self._release(piece))
+        self._release()
         self._chunk, self._start = b"", 0
         self._closed = Closed(TOO_BIG, "line too long")
         return None
 
-    def _release(self, kind: type[Line]) -> Line:
-        held, self._held = self._held, bytearray()
-        return kind(held)
+    def _release(self, *last: bytes) -> bytes:
+        whole = b"".join((*self._held, *last))
+        self._held.clear()
+        self._held_size = 0
+        return whole
 
     async def send(self, frame: Frame) -> None:
         """See ``FrameStream.send``."""
@@ -134,20 +170,43 @@ class LineFrames:
         # The lock is kept from piece to piece, so that nothing else gets into the line.
         await self._write(self._terminated(frame), keeps_line=isinstance(frame, LinePart))
 
+    def send_nowait(self, frames: Sequence[Frame], /) -> bool:
+        """See ``FrameBatches.send_nowait``.  Takes nothing at once when its stream has no ``send_nowait``."""
+        if self._write_nowait is None or self._send_lock.locked() or _has_parts(frames):
+            return False
+        data = self._joined(frames)
+        try:
+            sent = self._write_nowait(data)
+        except trio.ClosedResourceError as error:
+            raise trio.BrokenResourceError from error
+        if sent == len(data):
+            return True
+        self._send_lock.acquire_nowait()
+        self._left = frames, memoryview(data)[sent:]
+        return False
+
     async def send_many(self, frames: Sequence[Frame], /) -> None:
         """See ``FrameBatches.send_many``."""
-        if any(isinstance(frame, LinePart) for frame in frames):
+        if self._left is not None and self._left[0] is frames:
+            rest, self._left = self._left[1], None
+            await self._write(rest)
+        elif _has_parts(frames):
             for frame in frames:
                 await self.send(frame)
-            return
-        await self._lock()
-        await self._write(b"".join([self._terminated(frame) for frame in frames]))
+        else:
+            await self._lock()
+            await self._write(self._joined(frames))
 
     async def _lock(self) -> None:
         try:
             self._send_lock.acquire_nowait()  # acquire() would cost a turn of the scheduler, and sending takes one anyway
         except trio.WouldBlock:
             await self._send_lock.acquire()
+
+    def _joined(self, frames: Sequence[Frame]) -> bytes:
+        if isinstance(frames, Lines) and not self._unterminated:
+            return frames.data
+        return b"".join([self._terminated(frame) for frame in frames])
 
     def _terminated(self, frame: Frame) -> bytes:
         """A frame as it is to be written after what was written last."""
@@ -157,7 +216,7 @@ class LineFrames:
         self._unterminated = not data.endswith(b"\n")
         return data
 
-    async def _write(self, data: bytes, *, keeps_line: bool = False) -> None:
+    async def _write(self, data: bytes | memoryview, *, keeps_line: bool = False) -> None:
         self._open_line = False
         try:
             await self._outgoing.send_all(data)
@@ -181,6 +240,10 @@ class LineFrames:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._outgoing)
             await trio.aclose_forcefully(self._incoming)
+
+
+def _has_parts(frames: Sequence[Frame]) -> bool:
+    return not isinstance(frames, Lines) and any(isinstance(frame, LinePart) for frame in frames)
 
 
 def _encoded(frame: Frame) -> bytes:

@@ -16,11 +16,10 @@ import os
 import select
 import socket
 import stat
-from typing import Final
 
 import trio
 
-_CHUNK: Final = 65_536
+from trio_oplog.gateway._pipe import CHUNK, DescriptorStream, Pipe
 
 
 def inherited_stream(fd: int) -> trio.abc.Stream:
@@ -48,91 +47,49 @@ def _reopened(fd: int) -> int | None:
         return None
 
 
-class _Inherited(trio.abc.Stream):
-    """What the three have in common: giving the descriptor up."""
+class _OwnPipe(Pipe):
+    """A pipe, through a description of our own."""
+
+    def __init__(self, fd: int, own: int) -> None:
+        super().__init__(own)
+        self._inherited = fd
+
+    def _close(self) -> None:
+        super()._close()
+        _give_up(self._inherited)
+
+
+class _SharedSocket(DescriptorStream):
+    """A socket, asked not to block call by call."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(os.dup(fd))
+        self._inherited = fd
+        self._socket = socket.socket(fileno=self._fd)
+
+    def _read(self, max_bytes: int) -> bytes:
+        return self._socket.recv(max_bytes, socket.MSG_DONTWAIT)
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return self._socket.send(data, socket.MSG_DONTWAIT)
+
+    def _close(self) -> None:
+        self._socket.detach()
+        super()._close()
+        _give_up(self._inherited)
+
+
+class _ThreadedFile(trio.abc.Stream):
+    """Anything else, through worker threads.  A thread that waits for a terminal is left behind when nobody waits for it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._closed = False
 
-    async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            os.dup2(null, self._fd)
-            os.close(null)
-        await trio.lowlevel.checkpoint()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError
-
-
-class _OwnPipe(_Inherited):
-    """A pipe, through a description of our own."""
-
-    def __init__(self, fd: int, own: int) -> None:
-        super().__init__(fd)
-        self._stream = trio.lowlevel.FdStream(own)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def aclose(self) -> None:
-        self._stream.close()
-        await super().aclose()
-
-
-class _SharedSocket(_Inherited):
-    """A socket, asked not to block call by call."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self._socket = socket.socket(fileno=os.dup(fd))
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while True:
-            self._check()
-            try:
-                return self._socket.recv(max_bytes or _CHUNK, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except OSError as error:
-                raise trio.BrokenResourceError from error
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
-        rest = memoryview(data)
-        while rest:
-            self._check()
-            try:
-                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
-            except OSError as error:
-                raise trio.BrokenResourceError from error
-
-    async def aclose(self) -> None:
-        if not self._closed:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
-        await super().aclose()
-
-
-class _ThreadedFile(_Inherited):
-    """Anything else, through worker threads.  A thread that waits for a terminal is left behind when nobody waits for it."""
-
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         self._check()
         try:
-            return await trio.to_thread.run_sync(_read, self._fd, max_bytes or _CHUNK, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(_read, self._fd, max_bytes or CHUNK, abandon_on_cancel=True)
         except OSError as error:
             raise trio.BrokenResourceError from error
 
@@ -142,6 +99,25 @@ class _ThreadedFile(_Inherited):
             await trio.to_thread.run_sync(_write, self._fd, bytes(data), abandon_on_cancel=True)
         except OSError as error:
             raise trio.BrokenResourceError from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            _give_up(self._fd)
+        await trio.lowlevel.checkpoint()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+
+
+def _give_up(fd: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, fd)
+    os.close(null)
 
 
 # Both wait before they act: somebody else who shares the description may have made it non-blocking.
