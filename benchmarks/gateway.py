@@ -7,6 +7,9 @@ The mix: one request in four is a tool call, and so one message in four is a cal
 (tests/captures) it is 303 messages of 1 171, a call, its answer, or an item that begins or ends.  The rows in brackets are
 the worst case: every message is one, and every byte of it has to be looked at.
 
+The bridge has a processor to itself; the client and the server share another one.  With each process wherever the scheduler puts
+it, who has to share with whom decides: between two turns of one case the rates lay apart by up to three to one.
+
 The three take turns of a fraction of a second, in changing order, so that what else the machine does falls on all of them,
 with new processes every few turns, so that no process keeps its luck with memory and cores.  Shown are medians; the ratio
 is the median of the ratios of neighbouring turns, and behind it how far it may be off (the 95 % interval of that median).
@@ -52,6 +55,7 @@ WINDOW = 16
 RECORDED = 4
 KEPT = 0.95
 LOOPBACK = "127.0.0.1"
+PROCESSORS = "BENCHMARK_PROCESSORS"  # for the processes that inherit one processor only: which there were
 CONFIG = Config(source="benchmark", workspace_id="ws-1")
 
 # The id has a fixed place and width, so that the server need not read JSON: it is not what is measured.
@@ -106,6 +110,13 @@ def stdio_server() -> None:
     for line in sys.stdin:
         sys.stdout.write(answer(line[:-1]) + "\n")
         sys.stdout.flush()
+
+
+def take_processor(*, bridge: bool = False) -> None:
+    """Stay on the processor of the client and the server, or on that of the bridge, where there are two and a way to say so."""
+    if hasattr(os, "sched_setaffinity"):
+        own = os.environ.setdefault(PROCESSORS, " ".join(map(str, sorted(os.sched_getaffinity(0))))).split()
+        os.sched_setaffinity(0, {int(own[-1] if bridge else own[0])})
 
 
 # The bridge
@@ -311,6 +322,7 @@ async def compare(rounds: int, turns: int, seconds: float, only: str | None, siz
 def run(rounds: int = 4, turns: int = 16, seconds: float = 0.09, only: str | None = None, size: int | None = None) -> bool:
     """Print the table; whether the Interceptor costs at most 5 % of the messages."""
     print(f"\n(gateway) (a) direct, (b) through the bridge, (c) with the Interceptor; c/b must be >= {KEPT} outside of brackets")
+    take_processor()
     return trio.run(compare, rounds, turns, seconds, only, size)
 
 
@@ -330,6 +342,7 @@ def main() -> None:
         )
         sys.exit(not well)
     role, *words = arguments.role
+    take_processor(bridge="bridge" in role)
     roles = {
         "websocket-server": websocket_server,
         "websocket-bridge": websocket_bridge,

@@ -15,8 +15,8 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, Reader, Text, elements, objects
-from trio_oplog._limits import name
+from trio_oplog._json import ABSENT, LONG, Reader, Text, abridged, elements, objects
+from trio_oplog._limits import NAME_MAX_BYTES, name
 
 Frame: TypeAlias = Text
 """One frame as a transport hands it over: text, or UTF-8 in any bytes-like object."""
@@ -47,6 +47,42 @@ M = TypeVar("M", bound=Envelope)
 
 _REFUSED = (MsgspecError, UnicodeError, RecursionError)
 _glance = Decoder(Envelope | list[Raw]).decode
+
+
+class Glance(Struct, gc=False):
+    """What a first look at a frame of one message tells."""
+
+    method: str | None = None
+    id: int | str | None = None
+
+
+_look_at = Decoder(Glance).decode
+# Of any script within NAME_MAX_BYTES, so that such an id is its own key.
+_SHORT_ID: Final = NAME_MAX_BYTES // 4
+
+
+def glance(frame: Frame) -> Glance | None:
+    """The method and the id of a frame, without looking into the rest of it.
+
+    Args:
+        frame: The frame.
+
+    Returns:
+        ``None`` when a glance does not tell: several messages, no JSON, or an id that is not its own key (see ``read_key``).
+        A frame that is no JSON, or no UTF-8, may look like a message.
+    """
+    if len(frame) >= LONG:
+        brief = abridged(frame)
+        if brief is None:
+            return None
+        frame = brief
+    try:
+        seen = _look_at(frame)
+    except (*_REFUSED, TypeError):  # TypeError: a subclass of str
+        return None
+    if seen.id.__class__ is str and (not seen.id or len(seen.id) > _SHORT_ID):  # perhaps it is only emptied
+        return None
+    return seen
 
 
 class FrameReader(Generic[M]):
@@ -120,7 +156,7 @@ class FrameReader(Generic[M]):
 
 def _is_utf8(frame: Frame) -> bool:
     """Whether a frame is UTF-8 throughout.  The strict reader does not look into what it skips."""
-    if isinstance(frame, str):
+    if isinstance(frame, str) or (isinstance(frame, bytes) and frame.isascii()):  # as nearly always
         return True
     try:
         str(frame, "utf-8")

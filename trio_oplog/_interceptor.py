@@ -37,7 +37,7 @@ from trio_oplog._dialects import (
     read_answer,
     read_server_name,
 )
-from trio_oplog._envelope import Frame, FrameReader, RequestKey, read_key
+from trio_oplog._envelope import Frame, FrameReader, RequestKey, glance, read_key
 from trio_oplog._limits import cut, shrink
 from trio_oplog._operation import Config, Draft, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._wire import converter, decode, encode
@@ -191,6 +191,9 @@ class Interceptor:
         """
         self._client_frames += 1
         try:
+            seen = glance(frame)
+            if seen is not None and seen.method not in FROM_CLIENT:
+                return
             found: Any = _read_client_frame(frame)
             if found.__class__ is ClientMessage:
                 self._show(found, FROM_CLIENT)
@@ -207,6 +210,13 @@ class Interceptor:
         """
         self._server_frames += 1
         try:
+            seen = glance(frame)
+            if seen is not None and (
+                seen.id not in self._by_key and seen.id != self._greeting
+                if seen.method is None
+                else seen.method not in self._server_methods
+            ):
+                return
             found: Any = (self._read_waiting if self._open or self._greeting is not None else self._read_idle)(frame)
             if found.__class__ is ServerMessage:
                 self._show(found, self._server_methods)

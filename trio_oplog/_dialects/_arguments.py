@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
-from trio_oplog._json import Reader
+from trio_oplog._json import LONG, Reader, abridged
 from trio_oplog._limits import keep_arguments, optional_name
 from trio_oplog._operation import ArgumentsMeta
 
@@ -35,7 +35,15 @@ def read_arguments(raw: Raw, limit: int) -> Arguments:
     if not text or text == b"null":
         return NO_ARGUMENTS
     environment_id = None
-    if text[0] == _BRACE and (environment := _environment.read(text)):
-        environment_id = optional_name(environment.environment_id)
+    if text[0] == _BRACE:
+        environment_id = _read_environment_id(text)
     kept, meta = keep_arguments(text, limit)
     return kept, meta, environment_id
+
+
+def _read_environment_id(text: bytes) -> str | None:
+    brief = abridged(text) if len(text) >= LONG else None
+    environment = _environment.read(text if brief is None else brief)
+    if brief is not None and environment is not None and environment.environment_id == "":  # perhaps it is only emptied
+        environment = _environment.read(text)
+    return None if environment is None else optional_name(environment.environment_id)
