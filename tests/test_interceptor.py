@@ -768,3 +768,53 @@ def test_a_mistake_is_named_by_its_kind_and_counted(caplog: pytest.LogCaptureFix
     closed.on_client_frame(json.dumps(call()))
     closed.close()
     assert caplog.messages[2:] == ["a message was lost to a mistake: KeyError"]
+
+
+# Long frames, of which only a glance is taken where it tells enough
+
+LONG_TEXT = "x" * 20_000
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("request_id", [1, -1, 0, "a", "i" * 2_000, "i" * 300, 1.5])
+def test_a_long_call_and_its_long_answer_are_paired_among_long_strangers(request_id: Any, as_bytes: bool) -> None:
+    watch = Watch()
+
+    def as_sent(message: Any) -> Any:
+        text = json.dumps(message)
+        return text.encode() if as_bytes else text
+
+    watch.client(as_sent({"id": 77, "method": "resources/read", "params": {"text": LONG_TEXT}}))
+    watch.client(as_sent(call(request_id, name="t", arguments={"text": LONG_TEXT})))
+    watch.server(as_sent(answer(77, LONG_TEXT)), as_sent({"id": request_id, "method": "ping", "params": {"text": LONG_TEXT}}))
+    assert watch.recorded == []
+    watch.server(as_sent(answer(request_id, LONG_TEXT)))
+    (recorded,) = watch.recorded
+    assert recorded.arguments == json.dumps({"text": LONG_TEXT}).encode()
+    assert recorded.result_summary == LONG_TEXT[:4_096]
+    assert watch.statistics.unreadable_frames == 0
+
+
+@pytest.mark.parametrize(
+    ("environment_id", "shown"), [("box-7", "box-7"), ("e" * 2_000, "e" * 1_024), ("", "local"), (None, "local"), (7, "local")]
+)
+def test_the_environment_is_found_beside_long_strings(environment_id: Any, shown: str) -> None:
+    watch = Watch()
+    watch.client(call(1, arguments={"text": LONG_TEXT, "environment_id": environment_id}))
+    assert watch.close()[0].env_id == shown
+
+
+def test_long_arguments_that_only_python_reads_cost_no_call() -> None:
+    watch = Watch()
+    watch.client(
+        '{"id":1,"method":"tools/call","params":{"arguments":{"environment_id":"e","n":NaN,"text":"' + LONG_TEXT + '"}}}'
+    )
+    assert watch.close()[0].env_id == "e"
+
+
+def test_the_name_of_a_server_is_read_in_a_long_answer_to_initialize() -> None:
+    watch = Watch()
+    watch.client({"id": 0, "method": "initialize"})
+    watch.server({"id": 0, "result": {"serverInfo": {"name": "demo"}, "instructions": LONG_TEXT}})
+    watch.client(call(1))
+    assert watch.close()[0].env_id == "demo"

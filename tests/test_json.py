@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from tests.frames import BROKEN, AnyFrame, deep, frames_of, in_any_form, members, often, one_of, scalar, string, texts, value
-from trio_oplog._json import ABSENT, Reader, elements, encoded
+from trio_oplog._json import ABSENT, LONG, Reader, abridged, elements, encoded
 
 
 class Inner(Struct):
@@ -167,3 +167,56 @@ def test_encoded_text_means_the_same_and_is_utf8(text: str) -> None:
 
 def test_a_lone_surrogate_is_encoded_as_its_escape() -> None:
     assert encoded('"\ud800\xe9"') == b'"\\ud800\xc3\xa9"'
+
+
+def emptied(value: Any) -> Any:
+    """A value as ``abridged`` leaves it: a string of over 1 024 bytes, quotes and all, is empty."""
+    if isinstance(value, dict):
+        return {emptied(name): emptied(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [emptied(part) for part in value]
+    return "" if isinstance(value, str) and len(json.dumps(value, ensure_ascii=False).encode()) > 1_024 else value
+
+
+lengths = st.sampled_from([0, 3, 1_000, 1_022, 1_023, LONG])
+pieces = st.builds(
+    lambda letter, length, end: letter * length + end, st.sampled_from("xA\n "), lengths, st.sampled_from(["", "\n", '"'])
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.dictionaries(pieces, st.one_of(pieces, st.lists(pieces, max_size=3), st.integers()), max_size=12), st.booleans())
+@example({"id": "x" * LONG, "method": "tools/call"}, True)
+@example({"text": "x" * LONG + "\\"}, True)
+@example({"text": 'x" : "y' + "x" * LONG}, False)
+def test_what_is_left_of_a_long_text_reads_as_the_whole_but_for_its_long_strings(value: dict[str, Any], as_bytes: bool) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    brief = abridged(text.encode() if as_bytes else text)
+    if brief is not None:
+        assert type(brief) is (bytes if as_bytes else str)
+        assert len(text) >= LONG
+        assert json.loads(brief, object_pairs_hook=list) == json.loads(
+            json.dumps(emptied(json.loads(text))), object_pairs_hook=list
+        ) or len(emptied(value)) < len(value)  # two long names, both emptied
+
+
+def test_a_long_text_of_few_strings_is_abridged() -> None:
+    text = '{"id": 1, "result": {"data": "' + "x" * LONG + '", "mimeType": "image/png"}}\n'
+    assert abridged(text) == '{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
+    assert abridged(text.encode()) == b'{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"short": "' + "x" * 2_000 + '"}',
+        '["' + "x" * LONG + '"]',
+        '{"quoted": "\\"' + "x" * LONG + '"}',
+        '{"unterminated": "' + "x" * LONG,
+        '{"many": [' + '"xxxxxxxx", ' * (LONG // 8) + "0]}",
+        ('{"wide": "' + "x" * LONG + '"}').encode("utf-16-le"),
+        bytearray(b'{"mutable": "' + b"x" * LONG + b'"}'),
+    ],
+)
+def test_what_would_not_pay_or_cannot_be_told_is_not_abridged(text: Any) -> None:
+    assert abridged(text) is None

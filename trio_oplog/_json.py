@@ -105,7 +105,7 @@ def abridged(text: Text) -> bytes | str | None:
     whole: Any = text
     if whole[:1] not in ("{", b"{") or whole[1:2] == b"\0":  # UTF-16, say
         return None
-    kept = []
+    kept: list[Any] = []
     start = end = 0
     for _ in range(_STRINGS_AT_MOST):
         begin = whole.find(quote, end)

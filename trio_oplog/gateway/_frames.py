@@ -45,8 +45,8 @@ class Lines(Sequence[Line]):
     __slots__ = ("data", "texts")
 
     def __init__(self, texts: list[bytes], data: bytes) -> None:
-        self.texts = texts
-        self.data = data
+        self.texts: list[bytes] = texts
+        self.data: bytes = data
 
     def __len__(self) -> int:
         return len(self.texts)
