@@ -39,6 +39,17 @@ async def test_frames_go_to_a_child_and_come_back() -> None:
             await child.send("two")
 
 
+async def test_more_than_a_child_takes_at_once_gets_there_too() -> None:
+    async with open_child(CAT) as child:
+        frames = ["x" * 2**20]
+        assert not child.send_nowait(frames)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.send_many, frames)
+            assert await child.receive_many() == [frames[0].encode() + b"\n"]
+        assert child.send_nowait(["one", "two"])
+        assert await child.receive() == b"one\n"
+
+
 @pytest.mark.parametrize(
     ("script", "reason"), [("exit 3", "the server exited with status 3"), ("kill -9 $$", "the server was ended by signal 9")]
 )

@@ -195,6 +195,7 @@ async def test_a_descriptor_that_somebody_made_non_blocking_works_in_threads(not
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, answer)
+        await writer.wait_send_all_might_not_block()
         await writer.send_all(BIG)
         assert await reader.receive_some() == b"late"
     assert received == BIG
