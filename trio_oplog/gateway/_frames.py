@@ -143,7 +143,7 @@ class FrameBatches(Protocol):
         """Send frames, as far as the transport takes them at once.
 
         Returns:
-            Whether that was all of them.  Else ``send_many`` must be called next, with the same frames.
+            Whether that was all of them.  Else the same task must call ``send_many`` next, with the same frames.
 
         Raises:
             trio.BrokenResourceError: The other end takes no more frames; it may have taken some of these.
