@@ -38,6 +38,7 @@ from trio_oplog._dialects import (
     read_server_name,
 )
 from trio_oplog._envelope import Frame, FrameReader, RequestKey, glance, read_key
+from trio_oplog._json import LONG
 from trio_oplog._limits import cut, shrink
 from trio_oplog._operation import Config, Draft, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._wire import converter, decode, encode
@@ -191,8 +192,8 @@ class Interceptor:
         """
         self._client_frames += 1
         try:
-            seen = glance(frame)
-            if seen is not None and seen.method not in FROM_CLIENT:
+            # A short one is read as soon as looked at; nearly all of what a server sends is none of our business.
+            if len(frame) >= LONG and (seen := glance(frame)) is not None and seen.method not in FROM_CLIENT:
                 return
             found: Any = _read_client_frame(frame)
             if found.__class__ is ClientMessage:
