@@ -167,6 +167,27 @@ async def test_what_a_read_has_brought_comes_at_once() -> None:
     assert await frames.receive_many() == Closed(half=True)
 
 
+async def test_who_takes_very_many_lines_gives_others_a_turn_between_them() -> None:
+    frames = lines_of(b"\n" * 1_000)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        batches = 0
+        while not isinstance(lines := await frames.receive_many(), Closed):
+            assert len(lines) <= 64
+            batches += 1
+        nursery.cancel_scope.cancel()
+    assert batches == 16
+    assert turns >= batches
+
+
 async def test_frames_of_several_tasks_never_mix() -> None:
     outgoing, other = trio.testing.lockstep_stream_pair()
     frames = LineFrames(Chunks(), outgoing)

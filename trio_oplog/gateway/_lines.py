@@ -79,6 +79,9 @@ class LineFrames:
 
     async def receive_many(self) -> Sequence[Frame] | Closed:
         """See ``FrameBatches.receive_many``: the lines that one read has brought, 64 at most."""
+        if self._start < len(self._chunk):
+            # Else nobody had a turn while a chunk of very many lines is passed on: sending takes none where there is room.
+            await trio.lowlevel.checkpoint()
         while True:
             lines = self._next_lines()
             if lines is not None:
