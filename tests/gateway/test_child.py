@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -151,3 +152,18 @@ async def test_a_command_that_is_not_there_cannot_be_started() -> None:
     with pytest.raises(FileNotFoundError):
         async with open_child(["no-such-command-anywhere"]):
             raise AssertionError
+
+
+@pytest.mark.parametrize("free", [2, 4])
+async def test_a_child_for_which_there_are_not_enough_descriptors_leaves_none_behind(free: int) -> None:
+    probes = [os.dup(0) for _ in range(free)]
+    for probe in probes:
+        os.close(probe)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probes[-1] + 1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            async with open_child(CAT):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -174,7 +174,12 @@ async def open_child(
         OSError: The command could not be started; nothing runs.
     """
     theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
+    try:
+        ours_in, theirs_out = os.pipe()
+    except OSError:  # too many files are open: these two must not stay
+        os.close(theirs_in)
+        os.close(ours_out)
+        raise
     incoming, outgoing = Pipe(ours_in), Pipe(ours_out)
     try:
         process = await trio.lowlevel.open_process(list(command), stdin=theirs_in, stdout=theirs_out, process_group=0)
