@@ -201,6 +201,7 @@ async def test_a_descriptor_that_somebody_made_non_blocking_works_in_threads(not
     assert received == BIG
     await reader.aclose()
     await writer.aclose()
+    await writer.aclose()
     for fd in (ours, theirs, other, back):
         os.close(fd)
 
