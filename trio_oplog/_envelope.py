@@ -46,7 +46,7 @@ class Message(Envelope, gc=False):
 M = TypeVar("M", bound=Envelope)
 
 _REFUSED = (MsgspecError, UnicodeError, RecursionError)
-_glance = Decoder(Envelope | list[Raw]).decode
+_read_envelopes = Decoder(Envelope | list[Raw]).decode
 
 
 class Glance(Struct, gc=False):
@@ -132,7 +132,7 @@ class FrameReader(Generic[M]):
 
     def _read_odd(self, frame: Frame) -> M | Sequence[M] | None:
         try:
-            message = _glance(frame)
+            message = _read_envelopes(frame)
         except _REFUSED:
             return self._reread(frame)
         if message.__class__ is list:
