@@ -46,13 +46,20 @@ def _results(*options: str) -> dict[str, str]:
 
 def _survives(name: str) -> bool:
     # Its module's own tests find a survivor, if anything does, sooner than all of them.
-    own = f"tests/test{name.removeprefix('trio_oplog.').split('.')[0]}.py"
+    own = _own_tests(name)
     # What Hypothesis finds for one change it would show to the next, too: so each has a memory of its own.
     with tempfile.TemporaryDirectory() as memory:
         failed = _failed_test(name, memory, *sorted(TESTS, key=lambda test: test != own))
         if failed and _failed_test("", memory, failed):
             sys.exit(f"{failed} fails where nothing is changed, too")
     return failed is None
+
+
+def _own_tests(name: str) -> str:
+    """The test file of a mutant's module: the tests mirror the rooms of the package."""
+    module = name.removeprefix("trio_oplog.").rpartition(".")[0]
+    *rooms, last = [part.removeprefix("_") for part in module.split(".")]
+    return "/".join(["tests", *rooms, f"test_{last}.py"])
 
 
 def _failed_test(name: str, memory: str, *tests: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from trio_oplog._delivery import Body
+from trio_oplog._delivery.request import Body
 
 
 async def send_in_one_piece(request: httpx.Request) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from tests.frames import BROKEN, AnyFrame, deep, frames_of, in_any_form, members, often, one_of, scalar, string, texts, value
-from trio_oplog._json import ABSENT, LONG, Reader, abridged, elements, encoded
+from trio_oplog._json import ABSENT, LONG, Reader, elements, encoded, outline
 
 
 class Inner(Struct):
@@ -170,7 +170,7 @@ def test_a_lone_surrogate_is_encoded_as_its_escape() -> None:
 
 
 def emptied(value: Any) -> Any:
-    """A value as ``abridged`` leaves it: a string of over 1 024 bytes, quotes and all, is empty."""
+    """A value as ``outline`` leaves it: a string of over 1 024 bytes, quotes and all, is empty."""
     if isinstance(value, dict):
         return {emptied(name): emptied(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -191,7 +191,7 @@ pieces = st.builds(
 @example({"text": 'x" : "y' + "x" * LONG}, False)
 def test_what_is_left_of_a_long_text_reads_as_the_whole_but_for_its_long_strings(value: dict[str, Any], as_bytes: bool) -> None:
     text = json.dumps(value, ensure_ascii=False)
-    brief = abridged(text.encode() if as_bytes else text)
+    brief = outline(text.encode() if as_bytes else text)
     if brief is not None:
         assert type(brief) is (bytes if as_bytes else str)
         assert len(text) >= LONG
@@ -202,8 +202,8 @@ def test_what_is_left_of_a_long_text_reads_as_the_whole_but_for_its_long_strings
 
 def test_a_long_text_of_few_strings_is_abridged() -> None:
     text = '{"id": 1, "result": {"data": "' + "x" * LONG + '", "mimeType": "image/png"}}\n'
-    assert abridged(text) == '{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
-    assert abridged(text.encode()) == b'{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
+    assert outline(text) == '{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
+    assert outline(text.encode()) == b'{"id": 1, "result": {"data": "", "mimeType": "image/png"}}\n'
 
 
 @pytest.mark.parametrize(
@@ -219,4 +219,4 @@ def test_a_long_text_of_few_strings_is_abridged() -> None:
     ],
 )
 def test_what_would_not_pay_or_cannot_be_told_is_not_abridged(text: Any) -> None:
-    assert abridged(text) is None
+    assert outline(text) is None

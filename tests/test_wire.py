@@ -15,8 +15,8 @@ from tests.frames import texts
 from tests.watching import BEGAN, operation
 from trio_oplog import Operation, Outcome, WireError
 from trio_oplog._json import encoded
-from trio_oplog._limits import keep_arguments
 from trio_oplog._operation import ArgumentsMeta, ResultMeta
+from trio_oplog._recording.limits import keep_arguments
 from trio_oplog._wire import decode, encode
 
 TEXT = st.text(max_size=8)

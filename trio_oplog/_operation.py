@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Protocol
 
+import attrs
 from attrs import Attribute, define, field, frozen
 
 from trio_oplog._errors import ConfigError
@@ -128,6 +130,30 @@ class Operation(Draft):
         result_summary: The text of the result, at most ``Config.result_max_bytes`` of UTF-8.
         result_meta: What else is known of the result; ``None`` for plain success.
     """
+
+
+def shrink(operation: Operation) -> Operation:
+    """Put size and digest in the place of the arguments and of the result's text.
+
+    Args:
+        operation: Any operation.
+
+    Returns:
+        The same object where it has neither.
+    """
+    if operation.arguments is None and operation.result_summary is None:
+        return operation
+    arguments_meta = operation.arguments_meta
+    if operation.arguments is not None:
+        digest = sha256(operation.arguments).hexdigest()
+        arguments_meta = ArgumentsMeta(size_bytes=len(operation.arguments), sha256=digest)
+    result_meta = operation.result_meta
+    if operation.result_summary is not None and (result_meta is None or result_meta.sha256 is None):
+        # A summary that was cut already carries the size and digest of the whole text, which are the better ones.
+        text = operation.result_summary.encode("utf-8", "replace")
+        digest = sha256(text).hexdigest()
+        result_meta = attrs.evolve(result_meta or ResultMeta(), truncated=True, total_bytes=len(text), sha256=digest)
+    return attrs.evolve(operation, arguments=None, arguments_meta=arguments_meta, result_summary=None, result_meta=result_meta)
 
 
 class Submitter(Protocol):

@@ -20,8 +20,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from msgspec import Raw
 
 from trio_oplog._errors import WireError
-from trio_oplog._json import ABSENT, Reader
-from trio_oplog._limits import is_json
+from trio_oplog._json import ABSENT, Reader, is_json
 from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from trio_oplog import DropReason, Operation
 from trio_oplog.__main__ import main
-from trio_oplog._record import Record
-from trio_oplog._spool_file import SpoolFile
+from trio_oplog._delivery.record import Record
+from trio_oplog._delivery.spool_file import SpoolFile
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import trio.testing
 
 from tests.http import http_client
 from trio_oplog import Client, ClientStateError, ConfigError, DropReason, ResultMeta, Retry
-from trio_oplog._doorway import Doorway
+from trio_oplog._delivery.inbox import ThreadInbox
 
 ONCE = Retry(attempts=1)
 
@@ -225,10 +225,10 @@ def test_the_door_is_shut_once_the_event_loop_is_gone(make_operation):
     async def token():
         return trio.lowlevel.current_trio_token()
 
-    doorway = Doorway(5)
-    doorway.open(trio.run(token), pytest.fail)
-    assert doorway.enter(make_operation()) is DropReason.NOT_OPEN
-    assert doorway.counts() == (0, {DropReason.NOT_OPEN: 1})
+    inbox = ThreadInbox(5)
+    inbox.open(trio.run(token), pytest.fail)
+    assert inbox.enter(make_operation()) is DropReason.NOT_OPEN
+    assert inbox.counts() == (0, {DropReason.NOT_OPEN: 1})
 
 
 class MineError(Exception):
@@ -427,10 +427,10 @@ async def test_ctrl_c_that_hits_a_task_of_the_http_client_comes_out_bare(secret,
 
 async def test_a_bug_of_the_worker_does_not_look_like_the_users(server, secret, make_operation, balanced, caplog):
     async with Client(server.url, secret) as client:
-        client._courier._endpoint.requests = "a broken counter"
+        client._worker._endpoint.requests = "a broken counter"
         client.submit(make_operation())
         await trio.testing.wait_all_tasks_blocked(0.01)
-        client._courier._endpoint.requests = 0
+        client._worker._endpoint.requests = 0
         client.submit(make_operation())
     assert server.stored == ["1"]
     assert client.statistics().dropped[DropReason.INTERNAL] == 1

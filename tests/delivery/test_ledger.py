@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from trio_oplog import DropReason
-from trio_oplog._ledger import Ledger
+from trio_oplog._delivery.ledger import Ledger
 
 
 async def test_a_flush_learns_of_records_that_are_lost_unseen(nursery):

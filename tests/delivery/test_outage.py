@@ -86,7 +86,7 @@ async def test_nobody_stampedes_while_the_endpoint_is_down_nor_when_it_is_back(
         back = trio.current_time()
         assert await client.flush(120)
         took = trio.current_time() - back
-    # Up to one for each courier when it goes down; then one at a time, ever less often.
+    # Up to one for each worker when it goes down; then one at a time, ever less often.
     first = endpoint.attempts_while_down[0]
     probes = [at for at in endpoint.attempts_while_down if at > first + 0.05]
     assert len(endpoint.attempts_while_down) - len(probes) <= 16

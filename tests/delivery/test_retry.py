@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_oplog import ConfigError, Retry
-from trio_oplog._retry import Breaker
+from trio_oplog._delivery.retry import Breaker
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -15,8 +15,8 @@ import trio.lowlevel
 import trio.testing
 
 from trio_oplog import Client, ConfigError, DropReason, Retry, Spool, SpoolError, SpoolInUseError
-from trio_oplog import _spool_file as spool_file
-from trio_oplog._record import Record
+from trio_oplog._delivery import spool_file
+from trio_oplog._delivery.record import Record
 
 QUICK = Retry(base_delay=0.01, max_delay=0.02, open_after=1)
 
@@ -128,7 +128,7 @@ async def test_a_second_client_with_the_same_spool_is_refused(server, secret, ma
 
 
 async def test_another_process_is_refused_as_well(server, secret, path):
-    program = "import sys, pathlib; from trio_oplog._spool_file import SpoolLock; SpoolLock(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib; from trio_oplog._delivery.spool_file import SpoolLock; SpoolLock(pathlib.Path(sys.argv[1]))"
     async with Client(server.url, secret, spool=Spool(path)):
         result = await trio.run_process([sys.executable, "-c", program, str(path)], capture_stderr=True, check=False)
     assert b"SpoolInUseError" in result.stderr
@@ -330,7 +330,7 @@ async def test_a_full_spool_drops_by_policy_and_counts(server, secret, until, ma
     assert client.statistics().dropped[DropReason.SPOOL_FULL] == len(told) == 4
     async with Client(server.url, secret, spool=spool):
         pass
-    # The oldest is in a courier's hands.
+    # The oldest is in a worker's hands.
     assert [name for name, _ in told] == (["6", "7", "8", "9"] if overflow == "drop_newest" else ["1", "2", "3", "4"])
     assert len(server.stored) == 6
 
@@ -359,7 +359,7 @@ async def test_a_full_spool_drops_the_oldest_also_where_it_is_on_disk_only(
         await until(lambda: client.statistics().spooled)
         assert balanced(client)
     lost = len(told)
-    # The very first is in a courier's hands.
+    # The very first is in a worker's hands.
     assert told == [(number, DropReason.SPOOL_FULL) for number in range(1, lost + 1)]
     assert 2_048 < total * 4 // 5 <= lost < total * 4 // 5 + 10
     assert client.statistics().queued == total + 1 - lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_oplog._client import Client
+from trio_oplog._delivery import Client
 
 
 def lost(client: Client) -> str:

@@ -13,7 +13,7 @@ import trio
 
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
-from trio_oplog._client import Client
+from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config

@@ -12,8 +12,7 @@ import trio
 from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import make_console, print_operations, read_reply
 from trio_oplog._errors import QueryError
-from trio_oplog._listing import ListClient
-from trio_oplog._query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_time
+from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListClient, ListQuery, read_time
 
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -24,14 +24,12 @@ from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
-from trio_oplog._client import Client
+from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
-from trio_oplog._interceptor import Interceptor
 from trio_oplog._json import ABSENT, Reader
-from trio_oplog._ledger import Statistics
-from trio_oplog._listing import METHOD, ListClient, try_handle_operations_list
+from trio_oplog._listing import LIMIT_MAX, METHOD, ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Config, Operation
-from trio_oplog._query import LIMIT_MAX, ListQuery
+from trio_oplog._recording import Interceptor
 
 SOURCE: Final = "replay"
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from trio_oplog import _spool_file as spool_file
+from trio_oplog._delivery import spool_file
 
 _path = click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")

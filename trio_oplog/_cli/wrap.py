@@ -13,11 +13,11 @@ import trio
 
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
-from trio_oplog._client import Client
+from trio_oplog._delivery import Client
 from trio_oplog._errors import StoreError
-from trio_oplog._interceptor import Interceptor
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config
+from trio_oplog._recording import Interceptor
 from trio_oplog.gateway import GRACE, KILL_AFTER, OperationsList, wrap
 
 NOT_FOUND: Final = 127

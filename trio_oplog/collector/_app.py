@@ -22,8 +22,8 @@ from starlette.routing import Route
 from trio_oplog import _wire
 from trio_oplog._address import check_secret
 from trio_oplog._errors import ConfigError, QueryError, StoreError, WireError
+from trio_oplog._listing import read_parameters
 from trio_oplog._operation import Operation
-from trio_oplog._query import read_parameters
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
 from trio_oplog.collector._store import Store
 

@@ -9,8 +9,8 @@ import msgspec
 from trio_oplog import _wire
 from trio_oplog._errors import WireError
 from trio_oplog._json import Reader
-from trio_oplog._limits import name
 from trio_oplog._operation import Operation
+from trio_oplog._recording import name
 
 LINES_MAX: Final = 20_000
 """The most lines in one body.  A record takes some 300 bytes; more lines than this are rubbish that would cost an answer each."""

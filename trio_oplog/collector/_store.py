@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from trio_oplog._errors import QueryError, StoreError
+from trio_oplog._listing import ListQuery
 from trio_oplog._operation import Operation
-from trio_oplog._query import ListQuery
 from trio_oplog.collector._databases import READERS, open_engine, parse_url
 from trio_oplog.collector._schema import Row, key, microseconds, operations
 

@@ -10,10 +10,9 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from trio_oplog._envelope import Message
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
-from trio_oplog._observer import FrameObserver
+from trio_oplog._recording import FrameObserver, Message
 from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart, Lines
 
 _log = logging.getLogger("trio_oplog")

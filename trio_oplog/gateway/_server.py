@@ -20,9 +20,9 @@ from websockets.typing import Origin, Subprotocol
 from websockets.uri import parse_uri
 
 from trio_oplog._errors import ConfigError
-from trio_oplog._interceptor import Interceptor
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config, Submitter
+from trio_oplog._recording import Interceptor
 from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
 from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from trio_oplog._observer import FrameObserver
+from trio_oplog._recording import FrameObserver
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME

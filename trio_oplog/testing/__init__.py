@@ -22,8 +22,8 @@ from trio_oplog.testing._chunks import chunked
 from trio_oplog.testing._endpoint import FaultyEndpoint, Hang, Request, Reset, Respond
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._operations import json_values, operations, request_ids
-from trio_oplog.testing._playing import play
 from trio_oplog.testing._recording import RecordingSubmitter
+from trio_oplog.testing._replaying import play
 from trio_oplog.testing._session import Direction, Expected, Feature, Session, SessionFrame
 from trio_oplog.testing._sessions import frames, interleavings, sessions, tool_calls
 

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from attrs import frozen
 
-from trio_oplog._observer import FrameObserver
-from trio_oplog.testing._playing import AnyFrame
+from trio_oplog._recording import FrameObserver
+from trio_oplog.testing._replaying import AnyFrame
 from trio_oplog.testing._session import Direction
 
 

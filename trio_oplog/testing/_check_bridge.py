@@ -11,12 +11,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_oplog._observer import FrameObserver
+from trio_oplog._recording import FrameObserver
 from trio_oplog.testing._check_interceptor import search
 from trio_oplog.testing._check_submitter import run
 from trio_oplog.testing._endpoint import FaultyEndpoint, Hang, Respond
 from trio_oplog.testing._laws import Law, LawBroken
-from trio_oplog.testing._playing import AnyFrame
+from trio_oplog.testing._replaying import AnyFrame
 from trio_oplog.testing._session import Direction, FrameData
 from trio_oplog.testing._sessions import frames as any_frames
 

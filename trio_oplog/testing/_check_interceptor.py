@@ -12,12 +12,12 @@ import hypothesis
 from hypothesis import Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from trio_oplog._observer import FrameObserver
 from trio_oplog._operation import Config, Operation
+from trio_oplog._recording import FrameObserver
+from trio_oplog.testing._examples import Example, examples
 from trio_oplog.testing._laws import Law, LawBroken
-from trio_oplog.testing._playing import InterceptorFactory, close, play, show
 from trio_oplog.testing._recording import RecordingSubmitter
-from trio_oplog.testing._scenarios import Scenario, scenarios
+from trio_oplog.testing._replaying import InterceptorFactory, close, play, show
 from trio_oplog.testing._session import Direction, FrameData, Session
 from trio_oplog.testing._sessions import sessions
 
@@ -47,8 +47,8 @@ def check_interceptor(factory: InterceptorFactory, *, max_examples: int = DEFAUL
     Raises:
         LawBroken: The interceptor breaks a law; the error names it and shows a session that does.
     """
-    for scenario in scenarios():
-        _check_scenario(scenario, factory)
+    for example in examples():
+        _check_example(example, factory)
     _check_clock(factory)
     _check_executions(factory)
     _check_memory(factory)
@@ -72,20 +72,20 @@ def search(test: Callable[[], None], *, max_examples: int, seed: int | None, shr
     test()
 
 
-# What breaks one of these breaks it whatever the scenario is about.
+# What breaks one of these breaks it whatever the example is about.
 _ALWAYS_NAMED: Final = {Law.NEVER_RAISES, Law.FRAMES_UNTOUCHED, Law.UNIQUE_IDS, Law.TIMES}
 
 
-def _check_scenario(scenario: Scenario, factory: InterceptorFactory) -> None:
+def _check_example(example: Example, factory: InterceptorFactory) -> None:
     try:
-        play(scenario.session, factory)
+        play(example.session, factory)
     except LawBroken as error:
-        if scenario.law is None or error.law in _ALWAYS_NAMED:
+        if example.law is None or error.law in _ALWAYS_NAMED:
             raise
-        raise LawBroken(scenario.law, error.detail) from error
+        raise LawBroken(example.law, error.detail) from error
     for form in (1, 2, 3):
         try:
-            play(scenario.session, factory, form=form)
+            play(example.session, factory, form=form)
         except LawBroken as error:
             if error.law is Law.FRAMES_UNTOUCHED:
                 raise

@@ -12,8 +12,8 @@ from attrs import asdict, evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListQuery
 from trio_oplog._operation import Operation
-from trio_oplog._query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery
 from trio_oplog._wire import decode
 from trio_oplog.testing._check_interceptor import search
 from trio_oplog.testing._laws import Law, LawBroken

@@ -8,11 +8,11 @@ from attrs import evolve, frozen
 
 from trio_oplog._operation import Outcome
 from trio_oplog.testing._answers import IMAGE
-from trio_oplog.testing._dice import Dice
+from trio_oplog.testing._builder import SessionBuilder
+from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._oracle import Arguments, CallFacts, Ending
 from trio_oplog.testing._session import Feature
-from trio_oplog.testing._stage import Stage
 
 Members: TypeAlias = list[tuple[str, str | None]]
 
@@ -30,24 +30,24 @@ class ItemKey:
     item_type: str
 
 
-def item_text(stage: Stage, method: str, key: ItemKey, body: Members, *, request_id: str | None = None) -> str:
+def item_text(session: SessionBuilder, method: str, key: ItemKey, body: Members, *, request_id: str | None = None) -> str:
     """The text of an item notification, or of a request that looks like one."""
-    item = an_object([("type", quoted(key.item_type)), ("id", quoted(key.item_id)), *body], stage.gap)
-    params = an_object([("item", item), ("threadId", quoted(key.thread_id)), ("turnId", quoted(key.turn_id))], stage.gap)
-    return an_object([("method", quoted(method)), ("id", request_id), ("params", params), ("emittedAtMs", "5")], stage.gap)
+    item = an_object([("type", quoted(key.item_type)), ("id", quoted(key.item_id)), *body], session.gap)
+    params = an_object([("item", item), ("threadId", quoted(key.thread_id)), ("turnId", quoted(key.turn_id))], session.gap)
+    return an_object([("method", quoted(method)), ("id", request_id), ("params", params), ("emittedAtMs", "5")], session.gap)
 
 
-def turn_completed_text(stage: Stage, thread_id: str, turn_id: str) -> str:
+def turn_completed_text(session: SessionBuilder, thread_id: str, turn_id: str) -> str:
     """The text of ``turn/completed``."""
-    turn = an_object([("id", quoted(turn_id)), ("items", "[]"), ("status", '"interrupted"'), ("error", "null")], stage.gap)
-    params = an_object([("threadId", quoted(thread_id)), ("turn", turn)], stage.gap)
-    return an_object([("method", '"turn/completed"'), ("params", params)], stage.gap)
+    turn = an_object([("id", quoted(turn_id)), ("items", "[]"), ("status", '"interrupted"'), ("error", "null")], session.gap)
+    params = an_object([("threadId", quoted(thread_id)), ("turn", turn)], session.gap)
+    return an_object([("method", '"turn/completed"'), ("params", params)], session.gap)
 
 
-def some_item(stage: Stage, dice: Dice, key: ItemKey) -> tuple[Members, CallFacts]:
+def some_item(session: SessionBuilder, choices: ChoiceSource, key: ItemKey) -> tuple[Members, CallFacts]:
     """What an item says of its call: the members, and the facts."""
-    stage.features.add(Feature.ITEMS)
-    members, tool, server, arguments = _MAKERS[key.item_type](stage, dice)
+    session.features.add(Feature.ITEMS)
+    members, tool, server, arguments = _MAKERS[key.item_type](session, choices)
     facts = CallFacts(
         source="llm",
         tool=tool,
@@ -59,15 +59,17 @@ def some_item(stage: Stage, dice: Dice, key: ItemKey) -> tuple[Members, CallFact
     return members, facts
 
 
-def some_completion(stage: Stage, dice: Dice, key: ItemKey, started_at_ms: int | None) -> tuple[Members, Ending]:
+def some_completion(
+    session: SessionBuilder, choices: ChoiceSource, key: ItemKey, started_at_ms: int | None
+) -> tuple[Members, Ending]:
     """How an item completes: the members beside those of its call, and the end."""
     kind = key.item_type
-    duration = dice.pick((None, 12, 0))
+    duration = choices.pick((None, 12, 0))
     members: Members = []
     ending = Ending()
     if kind != "webSearch":
-        members, ending = _some_status(dice)
-    more, ending = _some_result(stage, dice, kind, ending)
+        members, ending = _some_status(choices)
+    more, ending = _some_result(session, choices, kind, ending)
     members += more
     if kind in {"mcpToolCall", "commandExecution", "dynamicToolCall"}:
         members.append(("durationMs", "null" if duration is None else str(duration)))
@@ -78,8 +80,8 @@ def some_completion(stage: Stage, dice: Dice, key: ItemKey, started_at_ms: int |
     return members, ending
 
 
-def _some_status(dice: Dice) -> tuple[Members, Ending]:
-    status, outcome = dice.pick(
+def _some_status(choices: ChoiceSource) -> tuple[Members, Ending]:
+    status, outcome = choices.pick(
         (
             ("completed", None),
             ("completed", None),
@@ -93,36 +95,36 @@ def _some_status(dice: Dice) -> tuple[Members, Ending]:
     return [("status", quoted(status))], Ending(outcome=outcome)
 
 
-def _some_result(stage: Stage, dice: Dice, kind: str, ending: Ending) -> tuple[Members, Ending]:
-    text = dice.pick(("ok", "", "grün 😀", "é" * (stage.config.result_max_bytes // 2 + 1)))
-    shown = quoted(text, escaped=stage.escaped)
+def _some_result(session: SessionBuilder, choices: ChoiceSource, kind: str, ending: Ending) -> tuple[Members, Ending]:
+    text = choices.pick(("ok", "", "grün 😀", "é" * (session.config.result_max_bytes // 2 + 1)))
+    shown = quoted(text, escaped=session.escaped)
     if kind == "commandExecution":
-        code = dice.pick((0, None, 3))
+        code = choices.pick((0, None, 3))
         members: Members = [("aggregatedOutput", shown if text else "null"), ("exitCode", "null" if code is None else str(code))]
         return members, evolve(ending, text=text, exit_code=code)
     if kind == "dynamicToolCall":
-        return _dynamic_result(dice, ending, text, shown)
+        return _dynamic_result(choices, ending, text, shown)
     if kind != "mcpToolCall":
         return [], ending
-    if ending.outcome is Outcome.FAILED and dice.chance(2):
-        error = an_object([("message", shown)], stage.gap)
+    if ending.outcome is Outcome.FAILED and choices.chance(2):
+        error = an_object([("message", shown)], session.gap)
         return [("result", "null"), ("error", error)], evolve(ending, text=text)
-    blocks = [an_object([("type", '"text"'), ("text", shown)], stage.gap)]
+    blocks = [an_object([("type", '"text"'), ("text", shown)], session.gap)]
     types = None
-    if dice.chance(4):
+    if choices.chance(4):
         blocks.append(IMAGE)
         types = ("text", "image")
-    result = an_object([("content", an_array(blocks, stage.gap)), ("structuredContent", "null")], stage.gap)
+    result = an_object([("content", an_array(blocks, session.gap)), ("structuredContent", "null")], session.gap)
     return [("result", result), ("error", "null")], evolve(ending, text=text, content_types=types)
 
 
-def _dynamic_result(dice: Dice, ending: Ending, text: str, shown: str) -> tuple[Members, Ending]:
+def _dynamic_result(choices: ChoiceSource, ending: Ending, text: str, shown: str) -> tuple[Members, Ending]:
     blocks = [f'{{"type":"inputText","text":{shown}}}']
     types = None
-    if dice.chance(4):
+    if choices.chance(4):
         blocks.append('{"type":"inputImage","imageUrl":"data:,"}')
         types = ("inputText", "inputImage")
-    success = dice.pick(("true", "null", "false"))
+    success = choices.pick(("true", "null", "false"))
     outcome = ending.outcome
     if success == "false" and outcome is None:
         outcome = Outcome.TOOL_ERROR
@@ -130,14 +132,14 @@ def _dynamic_result(dice: Dice, ending: Ending, text: str, shown: str) -> tuple[
     return members, evolve(ending, text=text, content_types=types, outcome=outcome)
 
 
-def _mcp(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    tool = dice.pick(("echo", "slow"))
-    raw, where = dice.pick(
+def _mcp(session: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    tool = choices.pick(("echo", "slow"))
+    raw, where = choices.pick(
         (
             ('{"text":"hi"}', None),
             ("null", None),
             ('{"environment_id":"env-7"}', "env-7"),
-            (f'{{ "big":"{"y" * stage.config.args_max_bytes}"}}', None),
+            (f'{{ "big":"{"y" * session.config.args_max_bytes}"}}', None),
         )
     )
     arguments = Arguments(text=None if raw == "null" else raw, environment_id=where)
@@ -145,32 +147,32 @@ def _mcp(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]
     return members, tool, "demo", arguments
 
 
-def _dynamic(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    raw, where = dice.pick((('{ "q":"one"}', None), ('{"environment_id":"env-8"}', "env-8"), ("[1]", None)))
+def _dynamic(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    raw, where = choices.pick((('{ "q":"one"}', None), ('{"environment_id":"env-8"}', "env-8"), ("[1]", None)))
     members: Members = [("namespace", "null"), ("tool", '"client_tool"'), ("arguments", raw)]
     return members, "client_tool", None, Arguments(text=raw, environment_id=where)
 
 
-def _command(stage: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    command = dice.pick(('"ls"', '"echo \\"ü\\""', f'"{"z" * stage.config.args_max_bytes}"'))
+def _command(session: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    command = choices.pick(('"ls"', '"echo \\"ü\\""', f'"{"z" * session.config.args_max_bytes}"'))
     members: Members = [("command", command), ("cwd", '"/srv"'), ("commandActions", "[]")]
     return members, "commandExecution", None, _composed(members[:2])
 
 
-def _file_change(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    changes = dice.pick(("[]", '[{"path":"/srv/a","kind":{"type":"add"},"diff":"+a\\n"}]'))
+def _file_change(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    changes = choices.pick(("[]", '[{"path":"/srv/a","kind":{"type":"add"},"diff":"+a\\n"}]'))
     members: Members = [("changes", changes)]
     return members, "fileChange", None, _composed(members)
 
 
-def _web_search(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    members: Members = [("query", dice.pick(('"weather"', '"wëather"'))), ("action", "null")]
+def _web_search(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    members: Members = [("query", choices.pick(('"weather"', '"wëather"'))), ("action", "null")]
     return members, "webSearch", None, _composed(members[:1])
 
 
-def _collab(_: Stage, dice: Dice) -> tuple[Members, str, str | None, Arguments]:
-    tool = dice.pick(("spawnAgent", "wait"))
-    members: Members = [("prompt", '"do it"'), ("receiverThreadIds", dice.pick(("[]", '["t9"]'))), ("tool", quoted(tool))]
+def _collab(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    tool = choices.pick(("spawnAgent", "wait"))
+    members: Members = [("prompt", '"do it"'), ("receiverThreadIds", choices.pick(("[]", '["t9"]'))), ("tool", quoted(tool))]
     return members, tool, None, _composed(members[:2])
 
 

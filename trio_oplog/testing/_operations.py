@@ -10,7 +10,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
-from trio_oplog.testing._dice import Dice
+from trio_oplog.testing._choices import ChoiceSource
 
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _TEXTS: Final = ("a", "b", "tool/with.dots", "ünï😀", "\u2028", "x" * 1024, "\x00", '"\\', "%25&=")
@@ -81,30 +81,30 @@ def _operations(draw: st.DrawFn, workspace_id: str | None) -> Operation:
     return make_operation(draw(st.binary(min_size=16, max_size=16)), draw(st.binary(min_size=32, max_size=32)), workspace_id)
 
 
-def make_operation(identity: bytes, choices: bytes, workspace_id: str | None = None) -> Operation:
+def make_operation(identity: bytes, drawn: bytes, workspace_id: str | None = None) -> Operation:
     """The operation that these choices make; 16 bytes are its id."""
-    dice = Dice(choices)
-    started_at = _EPOCH + timedelta(seconds=dice.number(256), microseconds=dice.pick((0, 1, 999_999, 500_000)))
-    duration_ms = dice.pick((0, 1, 250, 2**31 - 1))
+    choices = ChoiceSource(drawn)
+    started_at = _EPOCH + timedelta(seconds=choices.number(256), microseconds=choices.pick((0, 1, 999_999, 500_000)))
+    duration_ms = choices.pick((0, 1, 250, 2**31 - 1))
     optional = (None, *_TEXTS)
-    arguments = dice.pick(_ARGUMENTS)
-    meta = _some_meta(dice)
+    arguments = choices.pick(_ARGUMENTS)
+    meta = _some_meta(choices)
     return Operation(
         id=str(uuid.UUID(bytes=identity, version=4)),
-        workspace_id=workspace_id or dice.pick(("ws-1", "ws-2", "ws-é")),
-        source=dice.pick(("sdk", "llm", "tui")),
-        env_id=dice.pick(("local", *_TEXTS)),
-        tool=dice.pick(_TEXTS),
-        is_error=dice.chance(2),
+        workspace_id=workspace_id or choices.pick(("ws-1", "ws-2", "ws-é")),
+        source=choices.pick(("sdk", "llm", "tui")),
+        env_id=choices.pick(("local", *_TEXTS)),
+        tool=choices.pick(_TEXTS),
+        is_error=choices.chance(2),
         started_at=started_at,
         completed_at=started_at + timedelta(milliseconds=min(duration_ms, 10_000)),
         duration_ms=duration_ms,
-        user_id=dice.pick(optional),
-        thread_id=dice.pick(optional),
-        request_id=dice.pick((None, "", "1", *_TEXTS)),
+        user_id=choices.pick(optional),
+        thread_id=choices.pick(optional),
+        request_id=choices.pick((None, "", "1", *_TEXTS)),
         arguments=arguments,
-        arguments_meta=ArgumentsMeta(size_bytes=70_000, sha256=_DIGEST) if arguments is None and dice.chance(3) else None,
-        result_summary=dice.pick((None, "ok", "", "grün 😀\n", "y" * 4096)),
+        arguments_meta=ArgumentsMeta(size_bytes=70_000, sha256=_DIGEST) if arguments is None and choices.chance(3) else None,
+        result_summary=choices.pick((None, "ok", "", "grün 😀\n", "y" * 4096)),
         result_meta=meta,
     )
 
@@ -115,14 +115,14 @@ def sample(count: int) -> list[Operation]:
     return [make_operation(number.to_bytes(16, "big"), chosen) for number, chosen in enumerate(choices)]
 
 
-def _some_meta(dice: Dice) -> ResultMeta | None:
-    cut = dice.chance(3)
-    return dice.pick(
+def _some_meta(choices: ChoiceSource) -> ResultMeta | None:
+    cut = choices.chance(3)
+    return choices.pick(
         (
             None,
-            ResultMeta(outcome=dice.pick(tuple(Outcome))),
+            ResultMeta(outcome=choices.pick(tuple(Outcome))),
             ResultMeta(truncated=True, total_bytes=5000, sha256=_DIGEST, duplicate_id=True if cut else None),
-            ResultMeta(outcome=Outcome.RPC_ERROR, error_code=dice.pick((-32603, 0, 2**31))),
+            ResultMeta(outcome=Outcome.RPC_ERROR, error_code=choices.pick((-32603, 0, 2**31))),
             ResultMeta(outcome=Outcome.FAILED, exit_code=3, reported_duration_ms=12),
             ResultMeta(content_types=("text", "image"), reported_duration_ms=0),
         )

@@ -10,91 +10,107 @@ from attrs import evolve, frozen
 from hypothesis import strategies as st
 
 from trio_oplog._operation import Config
-from trio_oplog.testing._acts import CALL_ACTS, HOSTILE_CALL_ACTS, Act, answered_call, handshake, unanswered_call
-from trio_oplog.testing._dice import Dice
-from trio_oplog.testing._item_acts import HOSTILE_ITEM_ACTS, ITEM_ACTS, other_items, unannounced_item, unfinished_item, whole_item
-from trio_oplog.testing._noise import NOISE_ACTS, QUIET_ACTS, broken_json
+from trio_oplog.testing._builder import SessionBuilder
+from trio_oplog.testing._call_scenarios import (
+    CALL_SCENARIOS,
+    HOSTILE_CALL_SCENARIOS,
+    Scenario,
+    answered_call,
+    handshake,
+    unanswered_call,
+)
+from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._item_scenarios import (
+    HOSTILE_ITEM_SCENARIOS,
+    ITEM_SCENARIOS,
+    other_items,
+    unannounced_item,
+    unfinished_item,
+    whole_item,
+)
+from trio_oplog.testing._noise_scenarios import NOISE_SCENARIOS, QUIET_SCENARIOS, broken_json
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
-from trio_oplog.testing._stage import Stage
 
-_BYTES: Final = 32  # of an act, of a schedule, of knobs and of a configuration
+_BYTES: Final = 32  # of an scenario, of a schedule, of knobs and of a configuration
 _JOINS_FROM: Final = 208
 
-_FRIENDLY: Final[tuple[Act, ...]] = (*CALL_ACTS, *ITEM_ACTS, *QUIET_ACTS, handshake)
-_HOSTILE: Final[tuple[Act, ...]] = (
-    *CALL_ACTS,
-    *ITEM_ACTS,
-    *QUIET_ACTS,
-    *NOISE_ACTS,
-    *HOSTILE_CALL_ACTS,
-    *HOSTILE_ITEM_ACTS,
-    *CALL_ACTS,
+_FRIENDLY: Final[tuple[Scenario, ...]] = (*CALL_SCENARIOS, *ITEM_SCENARIOS, *QUIET_SCENARIOS, handshake)
+_HOSTILE: Final[tuple[Scenario, ...]] = (
+    *CALL_SCENARIOS,
+    *ITEM_SCENARIOS,
+    *QUIET_SCENARIOS,
+    *NOISE_SCENARIOS,
+    *HOSTILE_CALL_SCENARIOS,
+    *HOSTILE_ITEM_SCENARIOS,
+    *CALL_SCENARIOS,
     handshake,
     broken_json,
 )
 # What an MCP server does instead of speaking of items.
-_WITHOUT_ITEMS: Final[Mapping[Act, Act]] = dict.fromkeys((*ITEM_ACTS, *HOSTILE_ITEM_ACTS), answered_call) | {
+_WITHOUT_ITEMS: Final[Mapping[Scenario, Scenario]] = dict.fromkeys((*ITEM_SCENARIOS, *HOSTILE_ITEM_SCENARIOS), answered_call) | {
     other_items: handshake
 }
-_SINGLE: Final[tuple[Act, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
+_SINGLE: Final[tuple[Scenario, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
 
 
 @frozen
 class _Plan:
-    """What a session is made from; the same acts can take turns in another order."""
+    """What a session is made from; the same scenarios can take turns in another order."""
 
     config: Config
-    table: tuple[Act, ...]
-    acts: tuple[bytes, ...]
+    table: tuple[Scenario, ...]
+    scenarios: tuple[bytes, ...]
     schedule: bytes
     knobs: bytes
     hostile: bool
 
 
 def perform(plan: _Plan) -> Session:
-    """Let the acts of a plan take turns, and write down what is said."""
-    stage = Stage(plan.config, Dice(plan.knobs), hostile=plan.hostile)
+    """Let the scenarios of a plan take turns, and write down what is said."""
+    session = SessionBuilder(plan.config, ChoiceSource(plan.knobs), hostile=plan.hostile)
     running: list[Iterator[None]] = []
-    for data in plan.acts:
-        dice = Dice(data)
-        act = dice.pick(plan.table)
-        running.append((_WITHOUT_ITEMS.get(act, act) if Feature.CODEX not in stage.dialects else act)(stage, dice))
-    turns = Dice(plan.schedule)
+    for data in plan.scenarios:
+        choices = ChoiceSource(data)
+        scenario = choices.pick(plan.table)
+        running.append(
+            (_WITHOUT_ITEMS.get(scenario, scenario) if Feature.CODEX not in session.dialects else scenario)(session, choices)
+        )
+    turns = ChoiceSource(plan.schedule)
     while running:
         turn = turns.number(256)
-        stage.joins = turn >= _JOINS_FROM
+        session.joins = turn >= _JOINS_FROM
         story = running[turn % len(running)]
-        # An act that has nothing left to say is over.
+        # An scenario that has nothing left to say is over.
         if next(story, story) is story:
             running.remove(story)
-    return stage.finish(plan)
+    return session.finish(plan)
 
 
 def _some_config(data: bytes, *, hostile: bool) -> Config:
-    dice = Dice(data)
+    choices = ChoiceSource(data)
     if not hostile:
         return Config(source="sdk", workspace_id="ws-1")
     return Config(
-        source=dice.pick(("sdk", "tui")),
-        workspace_id=dice.pick(("ws-1", "ws-é")),
-        args_max_bytes=dice.pick((64, 64, 16, 0)),
-        result_max_bytes=dice.pick((16, 7, 1, 0)),
-        user_id=dice.pick((None, None, "pinned")),
-        default_env_id=dice.pick(("local", "box")),
-        max_pending=dice.pick((1024, 1024, 3, 2, 1024, 1)),
-        record_items=not dice.chance(6),
+        source=choices.pick(("sdk", "tui")),
+        workspace_id=choices.pick(("ws-1", "ws-é")),
+        args_max_bytes=choices.pick((64, 64, 16, 0)),
+        result_max_bytes=choices.pick((16, 7, 1, 0)),
+        user_id=choices.pick((None, None, "pinned")),
+        default_env_id=choices.pick(("local", "box")),
+        max_pending=choices.pick((1024, 1024, 3, 2, 1024, 1)),
+        record_items=not choices.chance(6),
     )
 
 
 def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None = None) -> st.SearchStrategy[Session]:
     """Whole two-way sessions, each with the operations that must come of it.
 
-    A session is made of acts (a call and its answer, an item that its turn leaves behind, a broken frame) that take turns.
-    Shrinks to few acts, one after the other, each in its plainest form: at best one call of ``echo`` and its answer.
+    A session is made of scenarios (a call and its answer, an item that its turn leaves behind, a broken frame) that take turns.
+    Shrinks to few scenarios, one after the other, each in its plainest form: at best one call of ``echo`` and its answer.
 
     Args:
         hostile: Whether everything may occur that ``Feature`` lists, or only what well-behaved peers do.
-        max_acts: How many acts take turns, at most.
+        max_acts: How many scenarios take turns, at most.
         config: What the implementation is to be made with; ``None`` draws one, with small limits where it is hostile.
 
     Returns:
@@ -105,7 +121,7 @@ def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None 
 
 # Hypothesis would put one drawn part of a session in the place of another, up to five times before it draws a new session, and
 # most would be alike.  It lets be what must be unique (as these are, whatever they hold) and what is drawn as one.
-_ACTS: Final = partial(st.lists, st.binary(min_size=_BYTES, max_size=_BYTES), unique_by=lambda _: object())
+_SCENARIOS: Final = partial(st.lists, st.binary(min_size=_BYTES, max_size=_BYTES), unique_by=lambda _: object())
 
 
 def _parts(count: int) -> st.SearchStrategy[tuple[bytes, ...]]:
@@ -115,11 +131,11 @@ def _parts(count: int) -> st.SearchStrategy[tuple[bytes, ...]]:
 
 @st.composite
 def _sessions(draw: st.DrawFn, *, hostile: bool, max_acts: int, config: Config | None) -> Session:
-    acts = draw(_ACTS(max_size=max_acts))
+    scenarios = draw(_SCENARIOS(max_size=max_acts))
     schedule, knobs, some = draw(_parts(3))
     made = config or _some_config(some, hostile=hostile)
     table = _HOSTILE if hostile else _FRIENDLY
-    return perform(_Plan(made, table, tuple(acts), schedule, knobs, hostile))
+    return perform(_Plan(made, table, tuple(scenarios), schedule, knobs, hostile))
 
 
 def tool_calls(*, hostile: bool = True, config: Config | None = None) -> st.SearchStrategy[Session]:
@@ -139,9 +155,9 @@ def tool_calls(*, hostile: bool = True, config: Config | None = None) -> st.Sear
 
 @st.composite
 def _tool_calls(draw: st.DrawFn, *, hostile: bool, config: Config | None) -> Session:
-    act, knobs, some = draw(_parts(3))
+    scenario, knobs, some = draw(_parts(3))
     made = evolve(config or _some_config(some, hostile=hostile), record_items=True)
-    return perform(_Plan(made, _SINGLE, (act,), b"", knobs, hostile))
+    return perform(_Plan(made, _SINGLE, (scenario,), b"", knobs, hostile))
 
 
 def frames(*, direction: Direction | None = None, hostile: bool = True) -> st.SearchStrategy[FrameData]:
@@ -170,9 +186,9 @@ def _frames(draw: st.DrawFn, *, direction: Direction | None, hostile: bool) -> F
 
 
 def interleavings(session: Session, /) -> st.SearchStrategy[Session]:
-    """The same acts in another order: whatever one act says stays in its order, and the oracle is told anew.
+    """The same scenarios in another order: whatever one scenario says stays in its order, and the oracle is told anew.
 
-    Shrinks to one act after the other.
+    Shrinks to one scenario after the other.
 
     Args:
         session: A session from ``sessions()`` or ``tool_calls()``.  One made by hand has one order only: its own.

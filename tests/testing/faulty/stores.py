@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 
 from trio_oplog import Operation
-from trio_oplog._query import ListQuery
+from trio_oplog._listing.query import ListQuery
 from trio_oplog._wire import encode
 from trio_oplog.testing import Law
 

@@ -1,0 +1,374 @@
+"""Step 7: the Client: takes operations without waiting, delivers them from its own tasks, and accounts for each."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from time import monotonic
+from types import MappingProxyType
+from typing import Final, Self
+
+import httpx
+import trio
+
+from trio_oplog._address import check_secret, check_url
+from trio_oplog._delivery.inbox import ThreadInbox
+from trio_oplog._delivery.ledger import DrainReport, DropReason, Ledger, Statistics, logger
+from trio_oplog._delivery.memory import MemoryBacklog
+from trio_oplog._delivery.queue import Overflow, Queue
+from trio_oplog._delivery.record import OVERHEAD, Record, payload_size
+from trio_oplog._delivery.request import Endpoint
+from trio_oplog._delivery.retry import Retry
+from trio_oplog._delivery.spool import Spool, SpoolBacklog
+from trio_oplog._delivery.worker import Backlog, DeliveryWorker
+from trio_oplog._errors import ClientStateError, ConfigError
+from trio_oplog._operation import Operation, shrink
+from trio_oplog._wire import converter
+
+_MIB: Final = 1024 * 1024
+
+
+class Client:
+    """Delivers operations to an endpoint over HTTP.
+
+    ::
+
+        async with Client("https://agentserver/internal/operations", secret) as client:
+            client.submit(operation)
+
+    Submitting never waits and never raises: it puts the operation into a bounded memory channel, and tasks in the client's own
+    nursery take it from there and POST it.  Leaving the block delivers what is left for at most ``drain_timeout`` seconds,
+    however the block ended, and lets the block's exception out as it is.  Enter and leave it in the same task, once.
+
+    Args:
+        url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
+        secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
+        capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
+            to it and needs no room; it counts as queued until that task runs, one more than ``capacity`` at the most.
+        http: A ready HTTP client, for TLS, proxies or an in-process transport.  It is not closed.  Without one the client makes
+            its own, which uses no proxy of the environment.
+        concurrency: The most requests at one time; at least 1.
+        request_timeout: How long one request may take from first to last byte, in seconds.
+        drain_timeout: How long leaving the block may take, in seconds; 0 gives up at once.
+        retry: When failed requests are made again.
+        batch_size: The most operations in one request.  More than 1 sends ``application/x-ndjson``, which
+            ``trio_oplog.collector`` knows; an endpoint that does not is spoken to one by one.
+        batch_bytes: The most bytes in one request of more than one operation.
+        queue_bytes: The most bytes that wait in memory, by estimate; at least 4096.
+        record_max_bytes: The largest encoded operation that is sent, in bytes; at least 1024.  A larger one is sent with sizes
+            and digests in place of its payload.
+        overflow: Who goes when the queue is full: ``"drop_newest"`` or ``"drop_oldest"``.
+        on_drop: Called with each operation that is given up and why: in Trio's thread, or in the one that
+            ``submit_from_thread()`` was called in.  Must not block; if it raises, that is counted.
+        spool: Where operations wait on disk until the endpoint has stored them.  Without one they wait in memory.
+
+    Raises:
+        ConfigError: A value is wrong; the error names it.  Nothing was made.
+        SpoolInUseError: On entering: another process or client has the spool.
+        SpoolError: On entering: the spool's file cannot be opened, or is something else.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        capacity: int = 1024,
+        *,
+        http: httpx.AsyncClient | None = None,
+        concurrency: int = 16,
+        request_timeout: float = 5.0,
+        drain_timeout: float = 5.0,
+        retry: Retry | None = None,
+        batch_size: int = 1,
+        batch_bytes: int = _MIB,
+        queue_bytes: int = 64 * _MIB,
+        record_max_bytes: int = _MIB,
+        overflow: str = "drop_newest",
+        on_drop: Callable[[Operation, DropReason], object] | None = None,
+        spool: Spool | None = None,
+    ) -> None:
+        endpoint = check_url(url)
+        check_secret(secret)
+        _check_whole(1, capacity=capacity, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
+        _check_whole(4096, queue_bytes=queue_bytes)
+        _check_whole(1024, record_max_bytes=record_max_bytes)
+        _check_seconds("request_timeout", request_timeout, least=math.ulp(0.0))
+        _check_seconds("drain_timeout", drain_timeout, least=0.0)
+        if overflow not in list(Overflow):
+            raise ConfigError("overflow", f"must be one of {', '.join(Overflow)}")
+        if retry is not None and not isinstance(retry, Retry):
+            raise ConfigError("retry", "must be a Retry")
+        if http is not None and not isinstance(http, httpx.AsyncClient):
+            raise ConfigError("http", "must be an httpx.AsyncClient")
+        if on_drop is not None and not callable(on_drop):
+            raise ConfigError("on_drop", "must be callable")
+        if spool is not None and not isinstance(spool, Spool):
+            raise ConfigError("spool", "must be a Spool")
+
+        self._concurrency = concurrency
+        self._drain_timeout = drain_timeout
+        self._record_max = record_max_bytes
+        self._ledger = Ledger(on_drop)
+        self._queue = Queue(capacity, queue_bytes, Overflow(overflow))
+        self._endpoint = Endpoint(endpoint, secret, http, request_timeout)
+        self._backlog: Backlog
+        if spool is None:
+            self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
+        else:
+            self._backlog = SpoolBacklog(spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow))
+        self._worker = DeliveryWorker(
+            self._endpoint,
+            retry or Retry(),
+            self._ledger,
+            self._backlog,
+            batch_size=batch_size,
+            batch_bytes=batch_bytes,
+            record_max=record_max_bytes,
+        )
+        self._inbox = ThreadInbox(capacity)
+        self._number = 0
+        self._thread = threading.get_ident()
+        self._entered = False
+        self._report: DrainReport | None = None
+        self._running = trio.Event()
+        self._finished = trio.Event()
+        self._delivering = trio.CancelScope(shield=True)
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._endpoint.name}: {len(self._queue)} queued, {self._ledger.in_flight} in flight>"
+
+    # Taking operations
+
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C between two lines would leave the ledger wrong
+    def submit(self, operation: Operation, /) -> None:
+        """Take one operation for delivery; never waits and never raises.
+
+        From another thread it does what ``submit_from_thread()`` does.
+
+        Args:
+            operation: What to deliver.  If there is no room or the client is not open, it is dropped and counted.
+        """
+        if threading.get_ident() != self._thread:
+            self.submit_from_thread(operation)
+            return
+        self._ledger.submitted += 1
+        self._number = number = self._number + 1
+        try:
+            # payload_size(), spelled out: a call would be a tenth of what submitting costs.
+            size = OVERHEAD + len(operation.arguments or b"") + len(operation.result_summary or "")
+        except Exception:  # noqa: BLE001 -- what was handed in is no Operation
+            self._ledger.refuse(None, DropReason.INVALID)
+            return
+        if self._queue.closed:
+            self._ledger.refuse(operation, DropReason.NOT_OPEN)
+            return
+        if size > self._record_max + OVERHEAD:
+            operation, size = self._shrunk(operation, size)
+        dropped = self._queue.put(Record(number, operation, size, monotonic()))
+        if dropped:
+            self._ledger.drop(dropped, DropReason.QUEUE_FULL)
+
+    def _shrunk(self, operation: Operation, size: int) -> tuple[Operation, int]:
+        try:
+            operation = shrink(operation)
+            return operation, OVERHEAD + payload_size(operation)
+        except Exception:  # noqa: BLE001 -- made by hand, of wrong types; encoding it will say so
+            return operation, size
+
+    async def wait_submit(self, operation: Operation, /) -> None:
+        """Take one operation, waiting for room in the queue first.
+
+        Args:
+            operation: What to deliver.  It is dropped and counted where waiting is no use: the client is not open or closes
+                meanwhile, or the operation is larger than the whole queue.  If the wait is cancelled, it was not submitted.
+        """
+        try:
+            size = OVERHEAD + min(payload_size(operation), self._record_max)
+        except Exception:  # noqa: BLE001 -- no Operation: submit() counts it
+            size = OVERHEAD
+        await self._backlog.has_room(size)
+        await self._queue.has_room(size)
+        self.submit(operation)
+
+    def submit_from_thread(self, operation: Operation, /) -> None:
+        """Take one operation in any thread; never waits for Trio and never raises.
+
+        At most ``capacity`` operations wait to be taken over by Trio's thread; more are dropped as ``queue_full``.
+
+        Args:
+            operation: What to deliver.
+        """
+        reason = self._inbox.enter(operation)
+        if reason is not None:
+            self._ledger.tell(operation, reason)
+
+    # What became of them
+
+    @property
+    def dropped(self) -> int:
+        """How many operations were given up, for whatever reason."""
+        return self._ledger.total_dropped + self._inbox.total_refused
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the client is open, its endpoint not known to be down and its spool not failing."""
+        return not (self._queue.closed or self._worker.breaker.is_open or self._backlog.failing)
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last request that failed did, in a few words such as ``HTTP 503``; ``None`` if none ever did."""
+        return self._worker.last_error
+
+    @property
+    def oldest_age(self) -> float:
+        """How long the oldest operation in the queue has been waiting, in seconds; 0 when none is."""
+        return self._queue.oldest_age
+
+    @property
+    def drain_report(self) -> DrainReport | None:
+        """How the block was left; ``None`` before."""
+        return self._report
+
+    def statistics(self) -> Statistics:
+        """The account of this moment."""
+        ledger = self._ledger
+        waiting, refused = self._inbox.counts()
+        dropped = dict(ledger.dropped)
+        for reason, count in refused.items():
+            dropped[reason] += count
+        return Statistics(
+            submitted=ledger.submitted + waiting + sum(refused.values()),
+            delivered=ledger.delivered,
+            dropped=MappingProxyType(dropped),
+            queued=len(self._queue) + waiting + self._backlog.pending,
+            in_flight=ledger.in_flight,
+            recovered=self._backlog.recovered,
+            spooled=self._backlog.spooled,
+            peak_queued=self._queue.peak,
+            queued_bytes=self._queue.bytes,
+            oldest_age=self._queue.oldest_age,
+            requests=self._endpoint.requests,
+            failed_requests=self._worker.failed_requests,
+            callback_errors=ledger.callback_errors,
+        )
+
+    async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 -- the outcome of running out of time is an answer, not an error
+        """Wait until everything that was submitted before has been delivered or given up.
+
+        Args:
+            timeout: How long to wait at most, in seconds.
+
+        Returns:
+            Whether everything was delivered: nothing is left, and nothing was dropped since the last flush.
+        """
+        _check_seconds("timeout", timeout, least=0.0)
+        self._inbox.let_in()
+        outstanding = len(self._queue) + self._backlog.pending + self._ledger.in_flight
+        with trio.move_on_after(timeout):
+            return await self._ledger.flush(self._number, outstanding)
+        return False
+
+    # Entering and leaving
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise ClientStateError("a Client can be entered only once")
+        converter()  # now, not under the first frame
+        self._number = await self._backlog.open()
+        self._entered = True
+        self._queue.open()
+        self._nursery = trio.open_nursery()
+        nursery = await self._nursery.__aenter__()
+        try:
+            with trio.CancelScope(shield=True):
+                await self._endpoint.open()
+                # Not nursery.start(): where a Ctrl-C interrupts that, it waits for the task, which is shielded, for ever.
+                nursery.start_soon(self._run)
+                await self._running.wait()
+        except BaseException:  # a Ctrl-C, which no shield holds off
+            self._queue.close()
+            await self._end()
+            raise
+        self._thread = threading.get_ident()
+        self._inbox.open(trio.lowlevel.current_trio_token(), self.submit)
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self) -> None:
+        """Run the workers, out of reach of what cancels the block: it is leaving that ends them."""
+        try:
+            with self._delivering:
+                async with trio.open_nursery() as service:
+                    await service.start(self._backlog.run)
+                    async with trio.open_nursery() as workers:
+                        for _ in range(self._concurrency):
+                            await workers.start(self._worker.run)
+                        self._running.set()
+                    service.cancel_scope.cancel()
+        finally:
+            self._running.set()
+            self._finished.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, *_: object) -> None:
+        began = monotonic()
+        self._inbox.close()
+        before = self._ledger.delivered, dict(self._ledger.dropped)
+        self._queue.close()
+        self._worker.leave()
+        try:
+            with trio.move_on_after(self._drain_timeout, shield=True):
+                await self._finished.wait()
+        finally:
+            try:
+                await self._end()
+            finally:
+                self._report = self._drain_report(before, monotonic() - began)
+
+    async def _end(self) -> None:
+        """Stop the workers, then close what they used."""
+        self._delivering.cancel()
+        try:
+            # The nursery does not learn of the block's exception: it would wrap it in a group.
+            await self._nursery.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            # Only what is no Exception gets past a worker, such as a Ctrl-C that hit a task of the HTTP client.
+            raise _leaf(group) from None
+        finally:
+            await self._backlog.close()
+            await self._endpoint.aclose()
+
+    def _drain_report(self, before: tuple[int, dict[DropReason, int]], duration: float) -> DrainReport:
+        delivered, dropped = before
+        lost = {reason: count - dropped[reason] for reason, count in self._ledger.dropped.items() if count > dropped[reason]}
+        report = DrainReport(
+            delivered=self._ledger.delivered - delivered,
+            dropped=MappingProxyType(lost),
+            spooled=self._backlog.pending,
+            duration=duration,
+            timed_out=DropReason.DRAIN_TIMEOUT in lost,
+        )
+        if lost:
+            reasons = ", ".join(f"{count} {reason.value}" for reason, count in lost.items())
+            logger.warning("left %s with operations lost: %s", self._endpoint.name, reasons)
+        return report
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _check_whole(least: int, **values: object) -> None:
+    for name, value in values.items():
+        if type(value) is not int or value < least:
+            raise ConfigError(name, f"must be a whole number of at least {least}")
+
+
+def _check_seconds(name: str, value: object, *, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+        raise ConfigError(
+            name, "must be a number of seconds, greater than 0" if least else "must be a number of seconds, not negative"
+        )

@@ -1,0 +1,262 @@
+"""Step 8: one batch -> HTTP POST, and what the answer means."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from enum import Enum, auto
+from typing import Final
+
+import httpx
+import msgspec
+import trio
+from attrs import field, frozen
+
+from trio_oplog._delivery.record import Record
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+ANSWER_MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+class Verdict(Enum):
+    """What an answer means for the records of its request."""
+
+    STORED = auto()
+    """Every one is stored."""
+    ACCOUNT = auto()
+    """The answer says which are stored and which are refused."""
+    AGAIN = auto()
+    """None is stored; the same request may succeed later."""
+    TOO_LARGE = auto()
+    """The body was too large."""
+    NO_BATCHES = auto()
+    """The endpoint does not know batches."""
+    REFUSED = auto()
+    """None will ever be stored."""
+
+
+@frozen(kw_only=True)
+class Reply:
+    """What came back from one request.
+
+    Attributes:
+        status: The HTTP status; ``None`` when no answer came.
+        retry_after: The header of that name.
+        body: The answer, cut where it is longer than anything that an endpoint has to say.
+        problem: In a few words why there is no good answer, fit for a log; ``""`` for a 2xx.
+    """
+
+    status: int | None
+    retry_after: str | None = None
+    body: bytes = field(default=b"", repr=False)
+    problem: str = ""
+
+
+@frozen
+class Answer:
+    """A verdict; with ``ACCOUNT``, the records it speaks of, by their place in the request."""
+
+    verdict: Verdict
+    stored: Collection[int] = ()
+    refused: Mapping[int, str] = field(factory=dict, repr=False)
+
+
+class _RefusedLine(msgspec.Struct):
+    line: int = 0
+    id: str | None = None
+    error: str = ""
+
+
+class _Account(msgspec.Struct):
+    stored: list[str]
+    refused: list[_RefusedLine] = []
+
+
+_read_account = msgspec.json.Decoder(_Account).decode
+
+
+def judge(reply: Reply, ids: Sequence[str], retryable: Collection[int], *, batch: bool) -> Answer:
+    """Read an answer.
+
+    Args:
+        reply: What came back.
+        ids: The operation ids of the request, in its order.
+        retryable: The HTTP statuses that ask for another attempt.
+        batch: Whether the request was ``application/x-ndjson``.
+    """
+    status = reply.status
+    if status is None or status in retryable:
+        return Answer(Verdict.AGAIN)
+    if 200 <= status < 300:
+        return _read(reply.body, ids) if batch else Answer(Verdict.STORED)
+    if status == 413:
+        return Answer(Verdict.TOO_LARGE)
+    if batch and status in (400, 415):
+        return Answer(Verdict.NO_BATCHES)
+    return Answer(Verdict.REFUSED)
+
+
+def _read(body: bytes, ids: Sequence[str]) -> Answer:
+    try:
+        account = _read_account(body)
+    except msgspec.MsgspecError:
+        # It said yes to something it gives no account of: it took the batch for one operation, or is no collector at all.
+        return Answer(Verdict.NO_BATCHES)
+    if len(account.stored) == len(ids) and account.stored == list(ids):
+        return Answer(Verdict.STORED)
+    names = set(account.stored)
+    stored = {place for place, name in enumerate(ids) if name in names}
+    refused = {line.line - 1: line.error for line in account.refused if 0 < line.line <= len(ids)}
+    return Answer(Verdict.ACCOUNT, stored, {place: error for place, error in refused.items() if place not in stored})
+
+
+def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tuple[list[Record], bool]]:
+    """Split sealed records into the bodies of requests, in order.
+
+    Args:
+        records: What to send.
+        count: The most records in one body.
+        max_bytes: The most bytes in one body of more than one record.
+
+    Yields:
+        The records of one body, and whether they may go as NDJSON.  One whose text holds a newline goes alone.
+    """
+    group: list[Record] = []
+    total = 0
+    for record in records:
+        size = len(record.wire) + 1
+        alone = b"\n" in record.wire
+        if group and (alone or len(group) >= count or total + size > max_bytes):
+            yield group, count > 1
+            group, total = [], 0
+        if alone:
+            yield [record], False
+        else:
+            group.append(record)
+            total += size
+    if group:
+        yield group, count > 1
+
+
+class Body(httpx.AsyncByteStream):
+    """A request's body in one piece.  httpx's own is a generator, which it abandons half-way when a request is cut off."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+class Endpoint:
+    """Where operations go: one URL, one secret, and the HTTP client that reaches it.
+
+    Without a client of the caller's it makes its own, one for each request at a time: a pool that several tasks share spends more
+    on handing connections around than on using them.  The client of a request that was cut off is thrown away, because a
+    cancelled request can leave a connection in httpcore's pool that is neither used nor free, for ever.
+    """
+
+    def __init__(self, url: httpx.URL, secret: str, http: httpx.AsyncClient | None, request_timeout: float) -> None:
+        self.name = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
+        self.requests = 0
+        self._url = url
+        self._headers = {
+            "Host": url.netloc.decode("ascii"),
+            "X-Internal-Secret": secret,
+            "Accept-Encoding": "identity",
+            "User-Agent": "trio-oplog",
+        }
+        self._http = http
+        self._timeout = request_timeout
+        # Trusts nobody, which is right for plain HTTP; where there is TLS, open() makes a real one.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._idle: list[httpx.AsyncClient] = []
+
+    async def open(self) -> None:
+        """Make the first HTTP client: in a thread, since loading the modules and certificates of it takes a tenth of a second."""
+        if self._http is None:
+            self._idle.append(await trio.to_thread.run_sync(self._make_first_client))
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _make_first_client(self) -> httpx.AsyncClient:
+        if self._url.scheme == "https":
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        return self._make_client()
+
+    async def post(self, body: bytes, content_type: str) -> Reply:
+        """Make one request.
+
+        Args:
+            body: The body.
+            content_type: Its type.
+
+        Returns:
+            What came back; no failure of the network, the peer or the HTTP client raises.
+        """
+        self.requests += 1
+        client = self._http or (self._idle.pop() if self._idle else self._make_client())
+        reply = Reply(status=None, problem="no answer in time")
+        finished = False
+        try:
+            with trio.move_on_after(self._timeout) as scope:
+                reply = await self._exchange(client, body, content_type)
+            finished = not scope.cancelled_caught
+        finally:
+            if finished and client is not self._http:
+                self._idle.append(client)
+            elif client is not self._http:
+                await _close(client)
+        return reply
+
+    async def _exchange(self, client: httpx.AsyncClient, body: bytes, content_type: str) -> Reply:
+        headers = httpx.Headers(client.headers)
+        headers.update({**self._headers, "Content-Type": content_type, "Content-Length": str(len(body))})
+        try:
+            request = httpx.Request("POST", self._url, headers=headers, stream=Body(body), extensions={"timeout": {}})
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                content = await self._read(response, content_type)
+            finally:
+                await response.aclose()
+        except Exception as error:  # noqa: BLE001 -- whatever a transport raises, the record was not acknowledged
+            return Reply(status=None, problem=type(error).__name__)
+        status = response.status_code
+        problem = "" if response.is_success else f"HTTP {status}"
+        return Reply(status=status, retry_after=response.headers.get("Retry-After"), body=content, problem=problem)
+
+    async def _read(self, response: httpx.Response, content_type: str) -> bytes:
+        """Read an answer up to a limit.  Where the status alone says everything, a body that fails to come changes nothing."""
+        content = bytearray()
+        try:
+            with trio.move_on_after(self._timeout / 2 if content_type == JSON else self._timeout) as scope:
+                # Not aiter_raw(), which a response that a transport made in one piece refuses.
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > ANSWER_MAX_BYTES:
+                        # Not by leaving the loop: that would abandon the generators inside of it half-way.
+                        scope.cancel()
+        except httpx.HTTPError:
+            if content_type == NDJSON and response.is_success:
+                raise
+        return bytes(content[:ANSWER_MAX_BYTES])
+
+    def _make_client(self) -> httpx.AsyncClient:
+        # Neither a proxy nor a .netrc of the environment gets to see the secret.
+        return httpx.AsyncClient(trust_env=False, verify=self._tls)
+
+    async def aclose(self) -> None:
+        """Close the HTTP clients that are ours; no request may be running."""
+        while self._idle:
+            await _close(self._idle.pop())
+
+
+async def _close(client: httpx.AsyncClient) -> None:
+    with trio.move_on_after(1, shield=True):  # closing TLS may wait for the peer
+        await client.aclose()

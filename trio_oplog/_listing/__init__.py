@@ -1,0 +1,32 @@
+"""``operations/list``: the way back from the store to whoever asks.
+
+In: a JSON-RPC request.  Out: its answer, from the endpoint.
+
+    1  query.py      what may be asked for, and how it is spelled in a URL
+    2  answering.py  the request is recognised inside the gateway, sent on over HTTP, and answered
+"""
+
+from __future__ import annotations
+
+from trio_oplog._listing.answering import (
+    METHOD,
+    ListClient,
+    answer_list_request,
+    read_list_request,
+    try_handle_operations_list,
+)
+from trio_oplog._listing.query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_parameters, read_time, write_parameters
+
+__all__ = [
+    "LIMIT_DEFAULT",
+    "LIMIT_MAX",
+    "METHOD",
+    "ListClient",
+    "ListQuery",
+    "answer_list_request",
+    "read_list_request",
+    "read_parameters",
+    "read_time",
+    "try_handle_operations_list",
+    "write_parameters",
+]

@@ -1,0 +1,278 @@
+"""Step 9: ``operations/list``, answered inside the gateway: the way back from the store to whoever asks.
+
+The one place where a stranger's request reaches the endpoint that holds the secret, so it takes nothing on trust: the
+workspace is the gateway's, the parameters are checked before they are sent, and what the endpoint says in anger stays here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import Any, Final
+
+import httpx
+import msgspec
+import trio
+from msgspec import Raw
+
+from trio_oplog._address import check_secret, check_url
+from trio_oplog._errors import ConfigError, ListError, QueryError
+from trio_oplog._json import ABSENT, Reader
+from trio_oplog._listing.query import ListQuery, read_time, write_parameters
+from trio_oplog._recording import Frame, FrameReader, Message, read_key
+
+METHOD: Final = "operations/list"
+
+INVALID_PARAMS: Final = -32602
+"""JSON-RPC 2.0, section 5.1: the parameters are wrong."""
+INTERNAL_ERROR: Final = -32603
+"""JSON-RPC 2.0, section 5.1: the list cannot be had, for reasons that are not the caller's."""
+
+REQUEST_TIMEOUT: Final = 10.0
+REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
+
+_UNAUTHORIZED: Final = 401
+
+# A longer reply is checked in a thread, so that the frames of other connections do not wait for it.
+_INLINE_BYTES: Final = 64 * 1024
+
+_log = logging.getLogger("trio_oplog")
+
+
+class ListClient:
+    """Asks an endpoint for operations.
+
+    Every request has a connection of its own: it holds nothing that would have to be closed, and may be used from any
+    number of tasks.  Neither a proxy nor a ``.netrc`` of the environment gets to see the secret, and no redirect is followed
+    with it.
+
+    Args:
+        url: The endpoint, ``http://`` or ``https://``.
+        secret: What it expects in ``X-Internal-Secret``; not empty.
+        http: A ready client, for TLS, proxies or an in-process ``httpx.ASGITransport``; it stays open.  ``None`` for one of
+            our own.
+        timeout: The most seconds that one request may take in all, above 0.
+        max_bytes: The longest reply taken, in bytes, at least 1; 64 MiB by default.
+
+    Raises:
+        ConfigError: A value is wrong; the error names it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        http: httpx.AsyncClient | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+        max_bytes: int = REPLY_MAX_BYTES,
+    ) -> None:
+        self._url = check_url(url)
+        self._headers = {"X-Internal-Secret": check_secret(secret), "Accept-Encoding": "identity", "User-Agent": "trio-oplog"}
+        if not timeout > 0 or math.isnan(timeout):
+            raise ConfigError("timeout", "must be above 0")
+        if max_bytes < 1:
+            raise ConfigError("max_bytes", "must be at least 1")
+        if http is not None and not isinstance(http, httpx.AsyncClient):
+            raise ConfigError("http", "must be an httpx.AsyncClient")
+        self._http = http
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        # Costs milliseconds, so once; and not at all where it is of no use.
+        ours = http is None and self._url.scheme == "https"
+        self._tls = httpx.create_ssl_context(trust_env=False) if ours else False
+
+    def __repr__(self) -> str:
+        return f"<ListClient {self._url.scheme}://{self._url.host}{self._url.path}>"
+
+    async def fetch(self, query: ListQuery) -> bytes:
+        """Ask for operations.
+
+        Args:
+            query: Which ones.
+
+        Returns:
+            The endpoint's answer, byte for byte: a JSON object in UTF-8, with the records in ``operations``.
+
+        Raises:
+            ListError: There was no such answer.  What the endpoint said instead is not in the error.
+        """
+        url = self._url.copy_merge_params(write_parameters(query))
+        body: bytes | None = None
+        problem = "the endpoint did not answer in time"
+        try:
+            with trio.move_on_after(self._timeout):
+                body = await self._get(url)
+        except httpx.HTTPError as error:
+            problem = f"the endpoint cannot be reached: {type(error).__name__}"
+        # Outside of the handler: an error of the transport holds the request, and with it the secret.
+        if body is None:
+            raise ListError(problem)
+        if not await _is_json_object(body):
+            raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
+        return body
+
+    async def _get(self, url: httpx.URL) -> bytes:
+        if self._http is not None:
+            return await self._get_through(self._http, url)
+        async with httpx.AsyncClient(verify=self._tls, trust_env=False) as http:
+            return await self._get_through(http, url)
+
+    async def _get_through(self, http: httpx.AsyncClient, url: httpx.URL) -> bytes:
+        body = bytearray()
+        request = http.build_request("GET", url, headers=self._headers, timeout=None)
+        response = await http.send(request, stream=True, follow_redirects=False)
+        try:
+            if not response.is_success:
+                refused = "does not accept the secret" if response.status_code == _UNAUTHORIZED else "refused"
+                raise ListError(f"the endpoint {refused}", response.status_code)
+            # Breaking out of the loop would leave half a dozen generators of the HTTP stack suspended; cancelling unwinds them.
+            with trio.CancelScope() as reading:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        reading.cancel()
+        finally:
+            await response.aclose()
+        if reading.cancel_called:
+            raise ListError(f"the endpoint's answer is over {self._max_bytes} bytes")
+        return bytes(body)
+
+
+async def try_handle_operations_list(list_client: ListClient, workspace_id: str, frame: Frame) -> bytes | None:
+    """Answer a client's request ``operations/list`` in the server's stead.
+
+    The answer takes as long as the endpoint does, up to the client's timeout: a gateway awaits it in a task of its own and
+    goes on forwarding.
+
+    Args:
+        list_client: Where the operations are.
+        workspace_id: Whose operations to show, whatever the request says.
+        frame: A frame from the client, as it came.
+
+    Returns:
+        The JSON-RPC answer to send back to the client.  The endpoint's text stands in it unaltered, with any newlines that it
+        has.  ``None`` when the frame is no such request (a notification, a batch, anything else): forward it.
+
+    Raises:
+        trio.Cancelled: The task was cancelled.  Nothing else is ever raised.
+    """
+    request = read_list_request(frame)
+    return None if request is None else await answer_list_request(list_client, workspace_id, request)
+
+
+def read_list_request(frame: Frame) -> Message | None:
+    """The request, when a frame is an ``operations/list`` and nothing else.  Its raw parts share the frame's memory."""
+    request = _requests.read(frame)
+    return request if isinstance(request, Message) and read_key(request.id) is not None else None
+
+
+async def answer_list_request(list_client: ListClient, workspace_id: str, request: Message) -> bytes:
+    """The answer to what ``read_list_request`` found; see ``try_handle_operations_list``."""
+    try:
+        return _answer(request.id, b"result", await list_client.fetch(_read_query(workspace_id, request.params)))
+    except QueryError as error:
+        if error.field != "workspace_id":  # that one is the gateway's own mistake
+            return _error(request.id, INVALID_PARAMS, f"Invalid params: {error}")
+        _log.error("operations/list failed: %s", error)
+    except ListError as error:
+        _log.warning("operations/list failed: %s", error)
+    except Exception as error:  # noqa: BLE001 -- the caller is owed an answer, whatever a transport of the gateway's own does
+        _log.warning("operations/list failed: %s", type(error).__name__)
+    return _error(request.id, INTERNAL_ERROR, "The operation log is not available")
+
+
+class _Params(msgspec.Struct):
+    env_id: Raw = ABSENT
+    tool: Raw = ABSENT
+    source: Raw = ABSENT
+    is_error: Raw = ABSENT
+    since: Raw = ABSENT
+    id: Raw = ABSENT
+    limit: Raw = ABSENT
+
+
+_requests = FrameReader(Message, frozenset({METHOD}))
+_params = Reader(_Params)
+
+_WANTED: Final[dict[str, tuple[type, str]]] = {
+    "env_id": (str, "a string"),
+    "tool": (str, "a string"),
+    "source": (str, "a string"),
+    "is_error": (bool, "true or false"),
+    "since": (str, "a string"),
+    "id": (str, "a string"),
+    "limit": (int, "a whole number"),
+}
+
+
+def _read_query(workspace_id: str, raw: Raw) -> ListQuery:
+    """The query of a request's ``params``.  ``null`` and the empty string count as not given, as the predecessor has it."""
+    given: dict[str, Any] = {}
+    if bytes(raw) not in (b"", b"null"):
+        params = _params.read(raw)
+        if params is None:
+            raise QueryError("params", "must be an object")
+        for name, (kind, description) in _WANTED.items():
+            value = _value(getattr(params, name))
+            if value is None or value == "":
+                continue
+            if type(value) is not kind:
+                raise QueryError(name, f"must be {description}")
+            given[name] = read_time(str(value)) if name == "since" else value
+    return ListQuery(workspace_id=workspace_id, **given)
+
+
+def _value(raw: Raw) -> Any:
+    """A parameter's value; of an array or object only that it is none of the wanted."""
+    spelling = bytes(raw)
+    if not spelling:
+        return None
+    if spelling[:1] in b"[{" or (len(spelling) > _DIGITS_MAX and spelling[:1] != b'"'):
+        return spelling
+    return json.loads(spelling)
+
+
+# No number that is wanted has more, and Python refuses to read one of thousands.
+_DIGITS_MAX: Final = 100
+
+
+def _answer(request_id: Raw, member: bytes, value: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"%b":%b}' % (bytes(request_id), member, value)
+
+
+def _error(request_id: Raw, code: int, message: str) -> bytes:
+    return _answer(request_id, b"error", msgspec.json.encode({"code": code, "message": message}))
+
+
+_read_object = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+async def _is_json_object(body: bytes) -> bool:
+    if len(body) > _INLINE_BYTES:
+        return await trio.to_thread.run_sync(_holds_object, body)
+    return _holds_object(body)
+
+
+def _holds_object(body: bytes) -> bool:
+    try:
+        text = body.decode()
+        _read_object(body)
+    except UnicodeDecodeError:
+        return False
+    except (msgspec.MsgspecError, RecursionError):
+        return _holds_object_to_json(text)
+    return True
+
+
+def _holds_object_to_json(text: str) -> bool:
+    """What msgspec refuses may be an escape that means a lone surrogate, which the grammar of JSON allows."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse, parse_int=str), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)

@@ -1,0 +1,164 @@
+"""What a list of operations may be asked for: one value for the gateway, the collector and the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from attrs import Attribute, field, frozen
+
+from trio_oplog._errors import QueryError
+from trio_oplog._recording import NAME_MAX_BYTES
+
+LIMIT_DEFAULT: Final = 100
+LIMIT_MAX: Final = 1_000
+
+_TEXTS: Final = frozenset({"workspace_id", "env_id", "tool", "source", "id"})
+_SPELLINGS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+# RFC 3339, section 5.6.  Hours and minutes of the offset are bounded here; datetime bounds the rest.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.(\d{1,40}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+
+
+def _text(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise QueryError(attribute.name, "must be a non-empty string")
+
+
+def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        _text(instance, attribute, value)
+        if len(str(value).encode("utf-8", "replace")) > NAME_MAX_BYTES:
+            raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
+
+
+def _optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise QueryError(attribute.name, "must be true or false")
+
+
+def _optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+        raise QueryError(attribute.name, "must be a time with a time zone")
+
+
+def _limit(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if type(value) is not int or not 1 <= value <= LIMIT_MAX:
+        raise QueryError(attribute.name, f"must be a whole number from 1 to {LIMIT_MAX}")
+
+
+@frozen(kw_only=True)
+class ListQuery:
+    """Which operations to list: those that meet every condition given, the newest first.
+
+    Attributes:
+        workspace_id: Whose operations; not empty.
+        env_id: Only those that ran there.
+        tool: Only calls of this tool.
+        source: Only those from this kind of client.
+        is_error: Only those that failed, or only those that did not.
+        since: Only those that began then or later; aware.
+        id: Only this one.
+        limit: At most this many, 1 to 1 000.
+
+    The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
+
+    Raises:
+        QueryError: A value is wrong; the error names the field.
+    """
+
+    workspace_id: str = field(validator=_text)
+    env_id: str | None = field(default=None, validator=_optional_text)
+    tool: str | None = field(default=None, validator=_optional_text)
+    source: str | None = field(default=None, validator=_optional_text)
+    is_error: bool | None = field(default=None, validator=_optional_bool)
+    since: datetime | None = field(default=None, validator=_optional_time)
+    id: str | None = field(default=None, validator=_optional_text)
+    limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
+
+
+def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
+    """The query that the parameters of a URL spell.
+
+    An empty value is one that was not given.  An unknown or repeated name is refused: a misspelt filter that was silently
+    left out would show more than was asked for.
+
+    Args:
+        parameters: Names and values, decoded.
+
+    Raises:
+        QueryError: One of them is wrong; the error names it.
+    """
+    values: dict[str, Any] = {}
+    for name, text in parameters:
+        if name in values:
+            raise QueryError(name, "is given more than once")
+        values[name] = _value(name, text) if text else None
+    given = {name: value for name, value in values.items() if value is not None}
+    if "workspace_id" not in given:
+        raise QueryError("workspace_id", "is missing")
+    return ListQuery(**given)
+
+
+def write_parameters(query: ListQuery) -> dict[str, str]:
+    """The parameters of a URL that spell a query; what it leaves open is left out."""
+    spelled = {
+        "workspace_id": query.workspace_id,
+        "env_id": query.env_id,
+        "tool": query.tool,
+        "source": query.source,
+        "is_error": None if query.is_error is None else str(query.is_error).lower(),
+        "since": None if query.since is None else _spell_time(query.since),
+        "id": query.id,
+        "limit": str(query.limit),
+    }
+    # A lone surrogate has no UTF-8; in a record it is U+FFFD, so that is what to look for.
+    return {
+        name: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        for name, text in spelled.items()
+        if text is not None
+    }
+
+
+def read_time(text: str) -> datetime:
+    """A time in RFC 3339 (section 5.6), as UTC.
+
+    Digits below a microsecond round up, so that ``since`` never lets in what is older.  A leap second is the second after
+    it.
+
+    Raises:
+        QueryError: It is not one; names ``since``.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise QueryError("since", "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")
+    day, hour, minute, second, fraction, zone = match.groups()
+    digits = (fraction or "").ljust(6, "0")
+    beyond = timedelta(seconds=int(second), microseconds=int(digits[:6]) + bool(digits[6:].strip("0")))
+    try:
+        return (datetime.fromisoformat(f"{day}T{hour}:{minute}:00{zone.upper()}") + beyond).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise QueryError("since", "is not a day that exists") from None
+
+
+def _spell_time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _value(name: str, text: str) -> Any:
+    if name in _TEXTS:
+        return text
+    if name == "is_error":
+        if text not in _SPELLINGS:
+            raise QueryError(name, "must be true or false")
+        return _SPELLINGS[text]
+    if name == "since":
+        return read_time(text)
+    if name == "limit":
+        # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text
+    raise QueryError(name[:64], "is not a parameter of this list")
