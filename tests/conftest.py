@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import settings
+
+from trio_oplog import Operation
+
+PAYLOAD = "payload-to-be-seen-nowhere"
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("tests", deadline=None)
@@ -13,3 +22,28 @@ settings.load_profile("tests")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started with & by a script, which ignores it for us: tests of Ctrl-C, and the programs that tests start, need it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def make_operation() -> Callable[..., Operation]:
+    """Makes operations with ids 0, 1, 2, ..."""
+    numbers: Iterator[int] = itertools.count()
+
+    def make(**changes: Any) -> Operation:
+        began = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+        values: dict[str, Any] = {
+            "id": str(next(numbers)),
+            "workspace_id": "ws-1",
+            "source": "sdk",
+            "env_id": "local",
+            "tool": "shell",
+            "is_error": False,
+            "started_at": began,
+            "completed_at": began + timedelta(milliseconds=5),
+            "duration_ms": 5,
+            "arguments": b'{"text":"%s"}' % PAYLOAD.encode(),
+            "result_summary": PAYLOAD,
+        }
+        return Operation(**(values | changes))
+
+    return make

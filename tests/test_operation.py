@@ -9,7 +9,7 @@ import pytest
 
 from tests.watching import BEGAN, operation
 from trio_oplog import Config, ConfigError, OplogError, Outcome
-from trio_oplog._operation import ArgumentsMeta, Operation, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, ResultMeta
 
 
 def config(**fields: Any) -> Config:
@@ -27,6 +27,9 @@ def test_a_config_has_the_defaults_of_the_predecessor() -> None:
         "max_pending": 1_024,
         "record_items": True,
         "redact": None,
+        "transport": None,
+        "max_suspended": 1_024,
+        "max_suspended_age": 3_600.0,
     }
 
 
@@ -66,6 +69,12 @@ NO_SIZE = [-1, 1.0, 0.0, "5", True, False, None]
         ],
         *[("max_pending", value, "must be a whole number of at least 1") for value in [*NO_SIZE, 0]],
         *[("record_items", value, "must be True or False") for value in (0, 1, None, "yes")],
+        *[("max_suspended", value, "must be a whole number of at least 1") for value in [*NO_SIZE, 0]],
+        *[
+            ("max_suspended_age", value, "must be a number of seconds above 0")
+            for value in (0, -1.0, True, "60", None, float("nan"))
+        ],
+        *[("transport", value, "must be one of stdio, websocket, http, sse, or None") for value in ("", "tcp", 5, True)],
         *[("redact", value, "must be a function, or None") for value in (0, "yes", False)],
     ],
 )
@@ -87,7 +96,9 @@ def test_an_operation_needs_what_every_record_has_and_leaves_out_the_rest() -> N
     made = Operation("id-1", "ws-1", "sdk", "local", "unknown", False, BEGAN, BEGAN, 0)
     assert made == operation()
     rest = [field.name for field in attrs.fields(Operation) if field.default is None]
-    assert rest == ["user_id", "thread_id", "request_id", "arguments", "arguments_meta", "result_summary", "result_meta"]
+    assert rest == [
+        "user_id", "thread_id", "request_id", "arguments", "arguments_meta", "result_summary", "result_meta", "context", "approval",
+    ]  # fmt: skip
 
 
 def test_a_repr_shows_nothing_that_a_peer_wrote() -> None:
@@ -97,13 +108,18 @@ def test_a_repr_shows_nothing_that_a_peer_wrote() -> None:
         **dict.fromkeys(texts, secret),
         arguments=secret.encode(),
         arguments_meta=ArgumentsMeta(size_bytes=1, sha256=secret),
-        result_meta=ResultMeta(content_types=(secret,)),
+        result_meta=ResultMeta(content_types=(secret,), title=secret),
+        context=Context(client=secret),
+        approval=Approval(by=DecidedBy.CLIENT, waited_ms=1, reason=secret),
     )
     assert secret not in repr(made)
+    assert secret not in repr(made.context)
+    assert secret not in repr(made.approval)
     assert repr(made) == (f"Operation(id='id-1', is_error=False, started_at={BEGAN!r}, completed_at={BEGAN!r}, duration_ms=0)")
 
 
 def test_the_outcomes_are_the_words_of_the_wire() -> None:
     assert [str(outcome) for outcome in Outcome] == [
         "rpc_error", "tool_error", "failed", "declined", "interrupted", "cancelled", "unanswered", "evicted", "input_required",
+        "unfetched",
     ]  # fmt: skip

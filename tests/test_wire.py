@@ -244,7 +244,8 @@ def test_an_unknown_outcome_is_refused_with_the_known_ones(value: Any) -> None:
     path, problem = problem_of(altered(result_meta={"outcome": value}))
     assert path == "result_meta.outcome"
     assert problem == (
-        "must be one of rpc_error, tool_error, failed, declined, interrupted, cancelled, unanswered, evicted, input_required"
+        "must be one of rpc_error, tool_error, failed, declined, interrupted, cancelled, unanswered, evicted, input_required,"
+        " unfetched"
     )
 
 

@@ -28,17 +28,20 @@ from trio_oplog._errors import (
     WireError,
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
-from trio_oplog._operation import ArgumentsMeta, Config, Operation, Outcome, ResultMeta, Submitter
+from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
 from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, redact_keys
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Approval",
     "ArgumentsMeta",
     "Client",
     "ClientStateError",
     "Config",
     "ConfigError",
+    "Context",
+    "DecidedBy",
     "DrainReport",
     "DropReason",
     "FrameObserver",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from types import NoneType
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast, get_args
 
 from msgspec import MsgspecError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
@@ -32,7 +32,7 @@ _REFUSED = (MsgspecError, UnicodeError, RecursionError)
 _UNREADABLE = (ValueError, RecursionError)
 
 LONG: Final = 16_384
-"""From how many bytes or characters on ``abridged`` looks at a text."""
+"""From how many bytes or characters on ``outline`` looks at a text."""
 
 _LONG_STRING: Final = 1_024
 _STRINGS_AT_MOST: Final = 32
@@ -51,7 +51,7 @@ class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
     Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
-    what is no object), a list of Structs without ``Raw``, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that
+    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that
     has another type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
@@ -76,16 +76,22 @@ class Reader(Generic[S]):
         except _REFUSED:
             return self.read_tolerantly(text)
 
-    def read_tolerantly(self, text: Text | Raw) -> S | None:
-        """Like ``read``, as ``json`` would from the start."""
+    def read_tolerantly(self, text: Text | Raw, *, escaped: bool = False) -> S | None:
+        """Like ``read``, as ``json`` would from the start.
+
+        Args:
+            text: The text.
+            escaped: Whether the text came from ``messages()`` with surrogates in place of bytes that are no UTF-8.  Raw fields
+                then are those exact bytes again.
+        """
         try:
-            values = _members(_decoded(text))
-            return None if values is None else _build(values, self._shape)
+            values = _members(decoded(text))
+            return None if values is None else _build(values, self._shape, "surrogateescape" if escaped else "backslashreplace")
         except _UNREADABLE:
             return None
 
 
-def abridged(text: Text) -> bytes | str | None:
+def outline(text: Text) -> bytes | str | None:
     """A long object with its long strings emptied, where that pays: what is left is read in no time.
 
     Most long texts are a few long strings (an image, a log), and the end of a string is found at the speed of memchr.  What
@@ -123,7 +129,8 @@ def abridged(text: Text) -> bytes | str | None:
 def elements(text: Text | Raw) -> list[str] | None:
     """The exact texts of the elements of a JSON array, read as ``json`` would; ``None`` when it is no array."""
     try:
-        return _elements(_decoded(text))
+        plain = decoded(text)
+        return [part for _, part in _parts(plain)] if isinstance(_skim(plain), list) else None
     except _UNREADABLE:
         return None
 
@@ -131,23 +138,54 @@ def elements(text: Text | Raw) -> list[str] | None:
 def objects(text: Text) -> list[dict[str, Any]]:
     """The JSON object that ``json`` reads, or those in an array; none when it reads neither."""
     try:
-        value = _read_values(_decoded(text))
+        value = _read_values(decoded(text))
     except _UNREADABLE:
         return []
     return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)]
 
 
-def encoded(text: str) -> bytes:
+class Parts(NamedTuple):
+    """What ``split`` found."""
+
+    texts: list[str]
+    """The exact text of each object, decoded."""
+    escaped: bool
+    """Whether bytes that are no UTF-8 stand in them as the surrogates U+DC80 to U+DCFF (see ``surrogateescape``)."""
+
+
+def split(text: Text) -> Parts | None:
+    """The JSON object that ``json`` reads in a text, or the objects in an array of values.
+
+    Bytes that no encoding of JSON allows are kept as surrogates, as a last resort.
+
+    Returns:
+        ``None`` when the text is no JSON, or holds no object.
+    """
+    escaped = False
+    try:
+        plain = decoded(text)
+    except UnicodeDecodeError:
+        plain, escaped = bytes(cast("bytes", text)).decode("utf-8", "surrogateescape"), True
+    try:
+        value = _skim(plain)
+        if isinstance(value, dict):
+            return Parts([plain], escaped)
+        if not isinstance(value, list):
+            return None
+        # _skim reads an element as it reads the whole, so each has its kind at its place.
+        found = [part for (_, part), whole in zip(_parts(plain), value, strict=True) if isinstance(whole, dict)]
+    except _UNREADABLE:
+        return None
+    return Parts(found, escaped) if found else None
+
+
+def encoded(text: str, errors: str = "backslashreplace") -> bytes:
     r"""The UTF-8 of a JSON text.  A lone surrogate, which has none, becomes the JSON escape that means it (``\udXXX``)."""
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode("utf-8", errors)
 
 
 def _members(text: str) -> dict[str, str] | None:
     return dict(_parts(text)) if isinstance(_skim(text), dict) else None
-
-
-def _elements(text: str) -> list[str] | None:
-    return [part for _, part in _parts(text)] if isinstance(_skim(text), list) else None
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
@@ -171,7 +209,12 @@ def _skip_blank(text: str, at: int) -> int:
     return found.start() if found else len(text)
 
 
-def _decoded(text: Text | Raw) -> str:
+def decoded(text: Text | Raw) -> str:
+    """A JSON text in any of the encodings that ``json`` reads.
+
+    Raises:
+        UnicodeDecodeError: It is in none of them.
+    """
     if isinstance(text, str):
         return text
     data = bytes(text)
@@ -206,18 +249,26 @@ def _fields(shape: type[Struct]) -> tuple[_Field, ...]:
     return tuple(found)
 
 
-def _build(values: dict[str, str], shape: type[S]) -> S:
-    return shape(**{field.name: _from_text(values[field.key], field) for field in _fields(shape) if field.key in values})
+def _build(values: dict[str, str], shape: type[S], errors: str) -> S:
+    return shape(**{field.name: _from_text(values[field.key], field, errors) for field in _fields(shape) if field.key in values})
 
 
-def _from_text(text: str, field: _Field) -> Any:
+def _from_text(text: str, field: _Field, errors: str) -> Any:
     if field.kind is Raw:
-        return Raw(encoded(text))
+        return Raw(encoded(text, errors))
     if field.holds_raw:
-        values = _members(text)
-        return None if values is None else _build(values, field.kind)
+        if field.is_list:
+            if not isinstance(_skim(text), list):
+                return field.default
+            return [_from_members(part, field.kind, errors) or field.kind() for _, part in _parts(text)]
+        return _from_members(text, field.kind, errors)
     # Nothing in it is needed as text: one pass reads it whole, however many parts it has.
     return _from_value(_read_values(text), field)
+
+
+def _from_members(text: str, shape: type[S], errors: str) -> S | None:
+    values = _members(text)
+    return None if values is None else _build(values, shape, errors)
 
 
 def _from_value(value: Any, field: _Field) -> Any:
@@ -252,3 +303,35 @@ def _integer(text: str) -> int | float:
 
 
 _patient = json.JSONDecoder(parse_int=_integer)
+
+
+_read_raw = Decoder(Raw).decode
+
+
+def is_read_at_once(text: bytes) -> bool:
+    """Whether the strict reader, which does not look into strings, takes a text."""
+    try:
+        _read_raw(text)
+    except (MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def is_json(text: bytes) -> bool:
+    """Whether bytes are one JSON text in UTF-8 by the grammar of RFC 8259, which is less than what Python reads."""
+    try:
+        decoded = text.decode()  # msgspec does not look into strings
+    except UnicodeDecodeError:
+        return False
+    if is_read_at_once(text):
+        return True
+    # Perhaps it is only an escape that means a lone surrogate, which msgspec refuses and the grammar allows.
+    try:
+        json.loads(decoded, parse_constant=_refuse, parse_int=str)  # as text: int() refuses thousands of digits
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)

@@ -35,7 +35,9 @@ class Outcome(StrEnum):
     EVICTED = "evicted"
     """More calls were open than ``Config.max_pending``; this was the oldest."""
     INPUT_REQUIRED = "input_required"
-    """The server asked for more input; the client calls again with it.  No error."""
+    """The server asked for more input, and the client did not call again with it.  No error."""
+    UNFETCHED = "unfetched"
+    """The call became a task that completed, and nobody fetched its result.  No error."""
 
 
 @frozen(kw_only=True)
@@ -67,6 +69,12 @@ class ResultMeta:
         content_types: The type of each content block in order, where not all of them are text.
         reported_duration_ms: How long the server says an item took, in milliseconds.
         duplicate_id: True when another open call had the same id, so that their ends may have been swapped.
+        waited_ms: How long the call waited for a person, in milliseconds: approvals, elicitations and rounds of input.
+        rounds: How many requests the call took, where it took more than one.
+        task_id: The id of the task that the call became.
+        title: What an ACP agent calls the call for people.
+        id_respelled: True when the answer's id was the request's in the other type: 7 for "7".
+        replaced: True when ``result_summary`` has U+FFFD in place of bytes that were no UTF-8.
     """
 
     truncated: bool | None = None
@@ -78,6 +86,70 @@ class ResultMeta:
     content_types: tuple[str, ...] | None = None
     reported_duration_ms: int | None = None
     duplicate_id: bool | None = None
+    waited_ms: int | None = None
+    rounds: int | None = None
+    task_id: str | None = None
+    title: str | None = field(default=None, repr=False)
+    id_respelled: bool | None = None
+    replaced: bool | None = None
+
+
+@frozen(kw_only=True)
+class Context:
+    """Where a call came from.  ``None`` means "not known" and is left out on the wire.
+
+    Attributes:
+        client: Name and version of the client, as ``"name/version"``; the name alone where no version is known.
+        server: The same of the server or agent.
+        protocol: The version of the protocol that the two agreed on.
+        session: The id of the MCP or ACP session.
+        transport: From ``Config.transport``.
+        trace_id: The W3C trace that the call belongs to, 32 hex digits.
+        parent_span_id: The span that made the call, 16 hex digits.
+    """
+
+    client: str | None = field(default=None, repr=False)
+    server: str | None = field(default=None, repr=False)
+    protocol: str | None = field(default=None, repr=False)
+    session: str | None = field(default=None, repr=False)
+    transport: str | None = None
+    trace_id: str | None = None
+    parent_span_id: str | None = None
+
+
+class DecidedBy(StrEnum):
+    """Who decided on an approval."""
+
+    CLIENT = "client"
+    """The client answered the server's request: a person, or a rule of the client's."""
+    REVIEWER = "reviewer"
+    """An automatic review."""
+    HOOK = "hook"
+    """A hook of the server's."""
+    NONE = "none"
+    """Nobody answered before the request was withdrawn or the call ended; or somebody on another connection did."""
+
+
+@frozen(kw_only=True)
+class Approval:
+    """Who let a call run.
+
+    Attributes:
+        decision: What was decided, as the protocol says it: ``"accept"``, ``"decline"``, ``"allow_once"``, ``"approved"``, …;
+            ``None`` where nobody decided, or the answer did not say.
+        by: Who decided.
+        waited_ms: From the request to the decision, in milliseconds.
+        reason: Why approval was asked for or refused, where the protocol says so; at most 1 024 bytes of UTF-8.
+        risk: How risky an automatic review found the call; at most 1 024 bytes of UTF-8.
+        count: How many decisions there were, where there was more than one; the other fields are those of the last.
+    """
+
+    decision: str | None = None
+    by: DecidedBy
+    waited_ms: int
+    reason: str | None = field(default=None, repr=False)
+    risk: str | None = None
+    count: int | None = None
 
 
 @define(eq=False, repr=False, match_args=False)
@@ -104,6 +176,8 @@ class Draft:
     arguments_meta: ArgumentsMeta | None = field(default=None, repr=False)
     result_summary: str | None = field(default=None, repr=False)
     result_meta: ResultMeta | None = field(default=None, repr=False)
+    context: Context | None = field(default=None, repr=False)
+    approval: Approval | None = field(default=None, repr=False)
 
 
 @frozen
@@ -129,31 +203,41 @@ class Operation(Draft):
         arguments_meta: Size and digest of arguments that are over the limit.
         result_summary: The text of the result, at most ``Config.result_max_bytes`` of UTF-8.
         result_meta: What else is known of the result; ``None`` for plain success.
+        context: Where the call came from; ``None`` where nothing is known of it.
+        approval: Who let it run; ``None`` where nobody was asked.
     """
 
 
 def shrink(operation: Operation) -> Operation:
-    """Put size and digest in the place of the arguments and of the result's text.
+    """Replace the arguments and the result's text by their size and digest, and leave out what else may quote them.
 
     Args:
         operation: Any operation.
 
     Returns:
-        The same object where it has neither.
+        The same object where it has none of these.
     """
-    if operation.arguments is None and operation.result_summary is None:
-        return operation
-    arguments_meta = operation.arguments_meta
+    changes: dict[str, Any] = {}
     if operation.arguments is not None:
         digest = sha256(operation.arguments).hexdigest()
-        arguments_meta = ArgumentsMeta(size_bytes=len(operation.arguments), sha256=digest)
+        meta = ArgumentsMeta(size_bytes=len(operation.arguments), sha256=digest)
+        changes |= {"arguments": None, "arguments_meta": meta}
     result_meta = operation.result_meta
-    if operation.result_summary is not None and (result_meta is None or result_meta.sha256 is None):
+    if operation.result_summary is not None:
+        changes["result_summary"] = None
         # A summary that was cut already carries the size and digest of the whole text, which are the better ones.
-        text = operation.result_summary.encode("utf-8", "replace")
-        digest = sha256(text).hexdigest()
-        result_meta = attrs.evolve(result_meta or ResultMeta(), truncated=True, total_bytes=len(text), sha256=digest)
-    return attrs.evolve(operation, arguments=None, arguments_meta=arguments_meta, result_summary=None, result_meta=result_meta)
+        if result_meta is None or result_meta.sha256 is None:
+            text = operation.result_summary.encode("utf-8", "replace")
+            digest = sha256(text).hexdigest()
+            result_meta = attrs.evolve(result_meta or ResultMeta(), truncated=True, total_bytes=len(text), sha256=digest)
+    if result_meta is not None and result_meta.title is not None:  # a command line, say
+        result_meta = attrs.evolve(result_meta, title=None)
+        result_meta = None if result_meta == ResultMeta() else result_meta
+    if result_meta is not operation.result_meta:
+        changes["result_meta"] = result_meta
+    if operation.approval is not None and operation.approval.reason is not None:
+        changes["approval"] = attrs.evolve(operation.approval, reason=None)
+    return attrs.evolve(operation, **changes) if changes else operation
 
 
 class Submitter(Protocol):
@@ -165,6 +249,9 @@ class Submitter(Protocol):
 
 ARGS_MAX_BYTES = 65_536
 RESULT_MAX_BYTES = 4_096
+MAX_SUSPENDED = 1_024
+MAX_SUSPENDED_AGE = 3_600.0
+TRANSPORTS = ("stdio", "websocket", "http", "sse")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -202,6 +289,16 @@ def _yes_or_no(_: Any, attribute: Attribute[Any], value: object) -> None:
         raise ConfigError(attribute.name, "must be True or False")
 
 
+def _optional_transport(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and value not in TRANSPORTS:
+        raise ConfigError(attribute.name, f"must be one of {', '.join(TRANSPORTS)}, or None")
+
+
+def _positive(_: Any, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(attribute.name, "must be a number of seconds above 0")
+
+
 def _optional_function(_: Any, attribute: Attribute[Any], value: object) -> None:
     if value is not None and not callable(value):
         raise ConfigError(attribute.name, "must be a function, or None")
@@ -219,9 +316,13 @@ class Config:
         user_id: The authenticated user.  ``None`` lets the client claim one in ``params._meta.agentserver_user_id``.
         default_env_id: The ``env_id`` of a call that names neither an environment nor a server; not empty.
         max_pending: How many calls may be open at once before the oldest is evicted; at least 1.
-        record_items: Whether to record what the model calls (Codex items) besides what the client calls.
+        record_items: Whether to record what the model calls (Codex items, ACP tool calls) besides what the client calls.
         redact: Sees each operation before anybody else does and returns the one to hand over; ``redact_keys()`` makes such a
             function.  If it raises, or returns what is no operation, the payload is replaced by its size and digest.
+        transport: How the frames travel: ``"stdio"``, ``"websocket"``, ``"http"`` or ``"sse"``; goes into ``Operation.context``.
+        max_suspended: How many calls may wait at once for a task to end or for another round of input; at least 1.  The oldest
+            one is recorded as it stands.  For the Interceptor's own ``SuspendedCalls``; a shared one has a bound of its own.
+        max_suspended_age: How long a call may wait so, in seconds.
 
     Raises:
         ConfigError: A value is wrong; the error names the field.
@@ -236,3 +337,6 @@ class Config:
     max_pending: int = field(default=1024, validator=_at_least(1))
     record_items: bool = field(default=True, validator=_yes_or_no)
     redact: Callable[[Operation], Operation] | None = field(default=None, validator=_optional_function, repr=False)
+    transport: str | None = field(default=None, validator=_optional_transport)
+    max_suspended: int = field(default=MAX_SUSPENDED, validator=_at_least(1))
+    max_suspended_age: float = field(default=MAX_SUSPENDED_AGE, validator=_positive)

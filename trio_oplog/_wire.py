@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from msgspec import Raw
 
 from trio_oplog._errors import WireError
 from trio_oplog._json import ABSENT, Reader, is_json
-from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, Outcome, ResultMeta
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _INT64: Final = 1 << 63
@@ -173,11 +174,11 @@ def _time(value: Any, _: Any) -> datetime:
     raise _FieldError("must be an RFC 3339 time with its offset")
 
 
-def _outcome(value: Any, _: Any) -> Outcome:
+def _member(value: Any, wanted: type[StrEnum]) -> StrEnum:
     try:
-        return Outcome(value)
+        return wanted(value)
     except ValueError:
-        raise _FieldError(f"must be one of {', '.join(Outcome)}") from None
+        raise _FieldError(f"must be one of {', '.join(wanted)}") from None
 
 
 def _types(value: Any, _: Any) -> tuple[str, ...]:
@@ -218,13 +219,20 @@ def converter() -> Converter:
     made.register_structure_hook(int, _whole)
     made.register_structure_hook(bytes, lambda value, _: value)
     made.register_structure_hook(datetime, _time)
-    made.register_structure_hook(Outcome, _outcome)
+    made.register_structure_hook(Outcome, _member)
+    made.register_structure_hook(DecidedBy, _member)
     made.register_structure_hook_func(lambda wanted: wanted == tuple[str, ...], _types)
     size = override(struct_hook=_size)
     made.register_unstructure_hook(ArgumentsMeta, make_dict_unstructure_fn(ArgumentsMeta, made))
     made.register_structure_hook(ArgumentsMeta, _object(make_dict_structure_fn(ArgumentsMeta, made, size_bytes=size)))
     made.register_unstructure_hook(ResultMeta, make_dict_unstructure_fn(ResultMeta, made, _cattrs_omit_if_default=True))
-    made.register_structure_hook(ResultMeta, _object(make_dict_structure_fn(ResultMeta, made, total_bytes=size)))
+    made.register_structure_hook(
+        ResultMeta, _object(make_dict_structure_fn(ResultMeta, made, total_bytes=size, waited_ms=size, rounds=size))
+    )
+    made.register_unstructure_hook(Context, make_dict_unstructure_fn(Context, made, _cattrs_omit_if_default=True))
+    made.register_structure_hook(Context, _object(make_dict_structure_fn(Context, made)))
+    made.register_unstructure_hook(Approval, make_dict_unstructure_fn(Approval, made, _cattrs_omit_if_default=True))
+    made.register_structure_hook(Approval, _object(make_dict_structure_fn(Approval, made, waited_ms=size, count=size)))
     name = override(struct_hook=_non_empty)
     made.register_unstructure_hook(Operation, make_dict_unstructure_fn(Operation, made, _cattrs_omit_if_default=True))
     made.register_structure_hook(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -15,10 +13,10 @@ import httpx
 import pytest
 import trio
 
-from trio_oplog import Client, Operation
+from tests.conftest import PAYLOAD
+from trio_oplog import Client
 
 SECRET = "a-secret-to-be-seen-nowhere"
-PAYLOAD = "payload-to-be-seen-nowhere"
 
 
 @attrs.define
@@ -155,31 +153,6 @@ async def serving() -> AsyncIterator[Server]:
         nursery.start_soon(trio.serve_listeners, server.handle, listeners)
         yield server
         nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def make_operation() -> Callable[..., Operation]:
-    """Makes operations with ids 0, 1, 2, ..."""
-    numbers: Iterator[int] = itertools.count()
-
-    def make(**changes: Any) -> Operation:
-        began = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-        values: dict[str, Any] = {
-            "id": str(next(numbers)),
-            "workspace_id": "ws-1",
-            "source": "sdk",
-            "env_id": "local",
-            "tool": "shell",
-            "is_error": False,
-            "started_at": began,
-            "completed_at": began + timedelta(milliseconds=5),
-            "duration_ms": 5,
-            "arguments": b'{"text":"%s"}' % PAYLOAD.encode(),
-            "result_summary": PAYLOAD,
-        }
-        return Operation(**(values | changes))
-
-    return make
 
 
 @pytest.fixture
