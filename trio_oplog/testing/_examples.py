@@ -16,7 +16,7 @@ from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_
 from trio_oplog.testing._json_text import SpelledId
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
-from trio_oplog.testing._oracle import Arguments, CallFacts, Ending, OpenCall
+from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 
 _HI: Final = Arguments(text='{"text":"hi"}')
