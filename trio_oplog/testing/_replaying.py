@@ -88,7 +88,7 @@ _COVERS: Final = {
     Law.REFUSED: _RESULT_FIELDS,
     Law.ROUNDS: set[str](),
     Law.TASKS: _RESULT_FIELDS,
-    Law.SUSPENDED: {*_RESULT_FIELDS, "completed_at", "duration_ms"},
+    Law.SUSPENDED: {"result_summary", "result_meta", "completed_at", "duration_ms"},
     Law.SUSPENDED_BOUNDED: {*_RESULT_FIELDS, "completed_at", "duration_ms"},
     Law.TURN_ENDS: _RESULT_FIELDS,
     Law.CANCEL_REASON: {"result_summary"},

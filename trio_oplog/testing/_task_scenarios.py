@@ -256,7 +256,7 @@ def is_cancelled_while_it_asks(session: SessionBuilder, task_id: str, _version: 
     cancel(session, task_id)
 
 
-TASK_ENDS: Final = (
+QUIET_ENDS: Final = (
     ends_well,
     ends_in_a_tool_error,
     ends_in_an_error,
@@ -268,9 +268,8 @@ TASK_ENDS: Final = (
     is_found_cancelled,
     cannot_be_cancelled,
     is_fetched_twice,
-    asks_a_person,
-    is_cancelled_while_it_asks,
 )
+TASK_ENDS: Final = (*QUIET_ENDS, asks_a_person, is_cancelled_while_it_asks)
 UNFETCHED: Final = (is_never_fetched, fails_unfetched, never_ends)
 
 

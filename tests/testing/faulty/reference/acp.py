@@ -17,7 +17,7 @@ class Acp(Core):
     def client_request(self, method: str, key: Any, message: Raw) -> None:
         session = text_of(inside(message.get("params")).get("sessionId"))
         if method == "session/load":
-            self.history.add(session)
+            self.keep(self.history, session, None)
         if method in {"session/prompt", "session/load"}:
             self.await_answer(key, method, session)
         else:
@@ -25,7 +25,7 @@ class Acp(Core):
 
     def answered(self, purpose: str, about: str | None, message: Raw, error: str | None) -> None:
         if purpose == "session/load":
-            self.history.discard(about)
+            self.history.pop(about, None)
         elif purpose == "session/prompt":
             self.end_prompt(about)
         else:

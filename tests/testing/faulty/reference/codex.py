@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from tests.testing.faulty.reference.calls import Call, Question
-from tests.testing.faulty.reference.core import MANY, Core
+from tests.testing.faulty.reference.core import Core
 from tests.testing.faulty.reference.raw import Raw, an_object, elements, inside, present, same_json, text_of, typed
 from trio_oplog import DecidedBy, Outcome
 
@@ -239,9 +239,8 @@ class Codex(Core):
         """The item, or a place for what is decided before it is announced."""
         found = self.item_named(thread, item_id) or self.early.get((thread, item_id))
         if found is None:
-            found = self.early[thread, item_id] = Call(None, "", None, {}, self.now())
-            if len(self.early) > MANY:
-                del self.early[next(iter(self.early))]
+            found = Call(None, "", None, {}, self.now())
+            self.keep(self.early, (thread, item_id), found)
         return found
 
     def adopt(self, call: Call) -> None:
@@ -266,7 +265,7 @@ class Codex(Core):
         name = text_of(run.get("id")) or ""
         started = ("hook", name)
         if stage == "started":
-            self.early[started] = Call(None, "", None, {}, self.now())
+            self.keep(self.early, started, Call(None, "", None, {}, self.now()))
             return
         began = self.early.pop(started, None)
         status, event = text_of(run.get("status")), text_of(run.get("eventName"))

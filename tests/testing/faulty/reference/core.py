@@ -39,7 +39,7 @@ class Core:
         self.submitter, self.config = submitter, config
         self.clock, self.monotonic = clock, monotonic
         self.own_table = suspended is None
-        self.table = suspended or Table(config.max_suspended, config.max_suspended_age, monotonic)
+        self.table = self.table_for(suspended)
         self.open: list[Call] = []
         self.server_name: str | None = None
         self.peers: dict[str, str | None] = {"client": None, "server": None, "protocol": None}
@@ -50,7 +50,10 @@ class Core:
         self.damaged = False
         self.over: dict[Any, None] = {}
         self.early: dict[Any, Call] = {}
-        self.history: set[str | None] = set()
+        self.history: dict[str | None, None] = {}
+
+    def table_for(self, shared: Table | None) -> Table:
+        return shared or Table(self.config.max_suspended, self.config.max_suspended_age, self.monotonic)
 
     # -- frames ----------------------------------------------------------------------------------------------------------
 
@@ -116,13 +119,11 @@ class Core:
 
     def client_request(self, method: str, key: Any, message: Raw) -> None:
         if method in {"initialize", "server/discover"}:
-            self.handshakes.add(key)
+            self.handshakes = {key}
             self.meet(client=self.identity(inside(message.get("params")).get("clientInfo")))
 
     def await_answer(self, key: Any, purpose: str, about: str | None) -> None:
-        self.asked[key] = (purpose, about)
-        if len(self.asked) > MANY:
-            del self.asked[next(iter(self.asked))]
+        self.keep(self.asked, key, (purpose, about))
 
     def server_message(self, message: Raw) -> None:
         method = self.method(message)
@@ -166,9 +167,10 @@ class Core:
         self.end(call, **found, **({"id_respelled": True} if respelled else {}))
 
     def respelled(self, key: Any) -> Call | None:
-        kind, value = key
+        """The only open call whose id is the same in the other type."""
+        kind, value = key if isinstance(key, tuple) else (None, None)
         other: Any = None
-        if kind == "number" and value == value.to_integral_value():
+        if isinstance(value, Decimal) and value == value.to_integral_value():
             other = ("string", str(int(value)))
         elif kind == "string" and re.fullmatch("0|-?[1-9][0-9]*", value):
             other = ("number", Decimal(value))
@@ -365,9 +367,7 @@ class Core:
         """The server asks the client; without a call it is about nothing."""
         if call is None or question is None:
             return
-        self.server_asked[key] = (call, call.ask(question))
-        if len(self.server_asked) > MANY:
-            del self.server_asked[next(iter(self.server_asked))]
+        self.keep(self.server_asked, key, (call, call.ask(question)))
 
     def client_response(self, key: Any, message: Raw) -> None:
         asked = self.server_asked.pop(key, None)
@@ -494,6 +494,10 @@ class Core:
 
     def remember(self, key: Any) -> None:
         """What is over, for a while."""
-        self.over[key] = None
-        if len(self.over) > MANY:
-            del self.over[next(iter(self.over))]
+        self.keep(self.over, key, None)
+
+    def keep(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        """No table grows for ever: the oldest entry goes."""
+        table[key] = value
+        if len(table) > MANY:
+            del table[next(iter(table))]

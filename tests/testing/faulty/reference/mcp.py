@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -169,10 +170,12 @@ class Mcp(Core):
             call.asks_for = (text_of(params.get("name")), self.canonical(params.get("arguments")))
 
     def canonical(self, raw: str | None) -> str:
+        """The digest of what equal arguments have in common: a call that waits must not hold them."""
         try:
-            return json.dumps(json.loads(raw or "null"), sort_keys=True)
+            text = json.dumps(json.loads(raw or "null"), sort_keys=True)
         except RecursionError:
-            return raw or ""
+            text = raw or ""
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def continued(self, params: Raw) -> Call | None:
         wanted = (text_of(params.get("name")), self.canonical(params.get("arguments")))
