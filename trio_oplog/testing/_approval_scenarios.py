@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from trio_oplog.testing._approval_texts import (
@@ -179,9 +179,13 @@ def mcp_item(session: SessionBuilder, key: ItemKey, method: str, tool: str, argu
         session.oracle.begin_item(call)
 
 
-def ask_mcp(session: SessionBuilder, thread_id: str, tool: str, params: str, call: OpenCall | None, server: str = "demo") -> Asked:
+def ask_mcp(
+    session: SessionBuilder, thread_id: str, tool: str, params: str, call: OpenCall | None, server: str = "demo"
+) -> Asked:
     """Codex asks for the approval of an MCP call, which it does not name."""
-    meta = an_object([("codex_approval_kind", '"mcp_tool_call"'), ("tool_name", quoted(tool)), ("tool_params", params)], session.gap)
+    meta = an_object(
+        [("codex_approval_kind", '"mcp_tool_call"'), ("tool_name", quoted(tool)), ("tool_params", params)], session.gap
+    )
     members = [("threadId", quoted(thread_id)), ("serverName", quoted(server)), ("mode", '"form"'), ("_meta", meta)]
     return Asked(session, ELICITATION, an_object(members, session.gap), call)
 
@@ -225,22 +229,21 @@ def elicitation_of_a_server(session: SessionBuilder, choices: ChoiceSource) -> I
 
 
 def approval_of_nothing(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
-    """Approvals of what is no item, of another thread, tool or server leave nothing, neither here nor with the item that is open."""
+    """Approvals of what is no item, or of another thread, tool or server, leave nothing, not even with the item that is open."""
     key, at = own_item(session, "mcpToolCall"), session.fresh_ms()
     mcp_item(session, key, "item/started", "slow", '{"ms":1}', at=at)
     yield
     stranger = ItemKey(f"thread-{session.fresh()}", key.turn_id, key.item_id, key.item_type)
     nobody = own_item(session, "mcpToolCall")
-    asked = choices.pick(
-        (
-            lambda: ask_item(session, nobody, PERMISSIONS),
-            lambda: ask_item(session, stranger, COMMAND),
-            lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":2}', None),
-            lambda: ask_mcp(session, key.thread_id, "fast", '{"ms":1}', None),
-            lambda: ask_mcp(session, stranger.thread_id, "slow", '{"ms":1}', None),
-            lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":1}', None, server="other"),
-        )
-    )()
+    options: tuple[Callable[[], Asked], ...] = (
+        lambda: ask_item(session, nobody, PERMISSIONS),
+        lambda: ask_item(session, stranger, COMMAND),
+        lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":2}', None),
+        lambda: ask_mcp(session, key.thread_id, "fast", '{"ms":1}', None),
+        lambda: ask_mcp(session, stranger.thread_id, "slow", '{"ms":1}', None),
+        lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":1}', None, server="other"),
+    )
+    asked = choices.pick(options)()
     yield
     asked.answer(session, choices.pick((ACTIONS[2], DECISIONS[2], GRANTS[2])))
     yield
@@ -270,4 +273,3 @@ APPROVAL_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
         approval_of_nothing,
     )
 )
-

@@ -13,14 +13,15 @@ from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, LONG
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_completion, some_item, turn_completed_text
-from trio_oplog.testing._json_text import SpelledId
+from trio_oplog.testing._example_details import DETAILS
+from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
 from trio_oplog.testing._expecting import Peers
-from trio_oplog.testing._laws import Law
-from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Round
 from trio_oplog.testing._item_scenarios import open_item
-from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
+from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_completion, some_item, turn_completed_text
+from trio_oplog.testing._json_text import SpelledId
+from trio_oplog.testing._laws import Law
+from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 
 _HI: Final = Arguments(text='{"text":"hi"}')
@@ -50,10 +51,7 @@ class Script:
         self.session.say(CLIENT, f'{{"method":"{method}","id":{spelled},"params":{params}}}')
         identity = SpelledId(spelled)
         plain = {"source": "sdk", "tool": "echo", "request_id": identity.as_text, "arguments": _HI}
-        self.session.oracle.begin(
-            OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect)
-        )
-
+        self.session.oracle.begin(OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect))
 
     def answer(self, spelled: str = "1", members: str = _OK, text: str = "ok", **ending: Any) -> Self:
         """A response of the server's."""
@@ -149,7 +147,7 @@ def examples() -> tuple[Example, ...]:
 @cache
 def stories() -> tuple[Example, ...]:
     """Of what calls wait for, who decides on them, and what else takes more than a line to tell."""
-    return tuple(Example(law, _told(story, config)) for law, config, story in STORIES)
+    return tuple(Example(law, _told(story, config)) for law, config, story in (*STORIES, *DETAILS))
 
 
 @cache
@@ -163,7 +161,6 @@ def _examples() -> Iterator[Example]:
         yield _example(law, config, lines)
     for encoding in ("utf-8-sig", "utf-16", "utf-32-be"):
         yield _respelled(encoding)
-
 
 
 def _told(story: Story, config: dict[str, Any], connections: int = 1) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -10,8 +11,8 @@ from trio_oplog._operation import Outcome
 from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending
+from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._session import Feature
 
 Members: TypeAlias = list[tuple[str, str | None]]
@@ -231,7 +232,7 @@ def _composed(members: Members) -> Arguments:
     return Arguments(text=an_object(members), composed=True)
 
 
-_MAKERS: Final = {
+_MAKERS: Final[Mapping[str, Callable[[SessionBuilder, ChoiceSource], tuple[Members, str, str | None, Arguments]]]] = {
     "mcpToolCall": _mcp,
     "commandExecution": _command,
     "fileChange": _file_change,

@@ -60,11 +60,13 @@ def overtaken_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[N
         if choices.chance(2):
             asked.answer(session, choices.pick(DECISIONS[:4]))
         yield
-    how = choices.pick((start_turn, start_turn, close_thread, complete_turn))
-    if how is close_thread:
+    how = choices.number(4)
+    if how < 2:
+        start_turn(session, key.thread_id, f"turn-{session.fresh()}")
+    elif how == 2:
         close_thread(session, key.thread_id)
     else:
-        how(session, key.thread_id, f"turn-{session.fresh()}" if how is start_turn else key.turn_id)
+        complete_turn(session, key.thread_id, key.turn_id)
     yield
     if choices.chance(2):
         complete_item(session, choices, key, at)
@@ -77,7 +79,10 @@ def neighbours(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]
     for each in (key, other):
         start_item(session, choices, each, at)
         yield
-    choices.pick((start_turn, lambda session, thread_id, _: close_thread(session, thread_id)))(session, key.thread_id, "turn-x")
+    if choices.chance(2):
+        close_thread(session, key.thread_id)
+    else:
+        start_turn(session, key.thread_id, "turn-x")
     yield
     complete_item(session, choices, other, at)
 
