@@ -21,6 +21,7 @@ from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._context_texts import BAD_TRACEPARENTS, GOOD_TRACEPARENTS, PROTOCOL, TRACED
 from trio_oplog.testing._example_stories import Row, Story, answer, ask_at_the_end_of_its_turn, call, item
 from trio_oplog.testing._execution_scenarios import EXECUTIONS, execute, exit_process, exited, respond
+from trio_oplog.testing._expecting import Peers
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Said
 from trio_oplog.testing._item_scenarios import complete_item, complete_turn, start_item
 from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey
@@ -227,6 +228,14 @@ def _introduced(hello: Callable[[SessionBuilder], None]) -> Story:
     return story
 
 
+def _discovered(session: SessionBuilder) -> None:
+    """A server of 2026-07-28 says who it is in ``_meta``."""
+    info = '{"io.modelcontextprotocol/serverInfo":{"name":"demo","version":"2"}}'
+    session.respond(session.request("server/discover", "{}"), "result", f'{{"supportedVersions":[],"_meta":{info}}}')
+    session.oracle.peers = Peers(server="demo/2", server_name="demo")
+    answer(session, call(session))
+
+
 def _with_meta(meta: str, *, beside: str = "", method: str = "tools/call", **said: Any) -> Story:
     """A call that says in its ``_meta``, or beside its params, where it comes from."""
 
@@ -311,6 +320,7 @@ _FIELDS: Final[tuple[Row, ...]] = (
     (Law.CONTEXT, {"transport": "stdio"}, lambda session: answer(session, call(session))),
     (Law.CONTEXT, {}, _with_meta(_CLIENT_META, client="cli/2", protocol=PROTOCOL)),
     (Law.CONTEXT, {}, _named_by_its_answer),
+    (Law.CONTEXT, {}, _discovered),
     *((Law.TRACE, {}, _with_meta(_parent(good), **TRACED)) for good in GOOD_TRACEPARENTS),
     *((Law.TRACE, {}, _with_meta(_parent(bad))) for bad in BAD_TRACEPARENTS),
     (

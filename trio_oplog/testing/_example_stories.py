@@ -144,6 +144,12 @@ def _round_over_there(session: SessionBuilder) -> None:
     finish(session, retry(session, _TALK))
 
 
+def _watched_twice(session: SessionBuilder) -> None:
+    key = own_item(session, "webSearch")
+    for session.connection in range(2):
+        complete_item(session, ChoiceSource(_PLAIN), key, 5)
+
+
 def _one_id_over_there(session: SessionBuilder) -> None:
     spelled = SpelledId("1")
     call(session, spelled)
@@ -155,7 +161,11 @@ def _one_id_over_there(session: SessionBuilder) -> None:
 _TASKS: Final[tuple[Row, ...]] = (
     *((Law.TASKS, {}, _task(end, version)) for end in tasks.QUIET_ENDS for version in (tasks.OLD, tasks.NEW)),
     (Law.TASKS, {}, _task(tasks.ends_well, tasks.OLD, early=True)),
-    (Law.TASKS, {}, lambda session: tasks.ends_well(session, "unknown", tasks.NEW)),
+    *(
+        (Law.TASKS, {}, lambda session, end=end, version=version: end(session, "unknown", version))
+        for end in (tasks.ends_well, tasks.asks_a_person)
+        for version in (tasks.OLD, tasks.NEW)
+    ),
     *((Law.SUSPENDED, {}, _task(end, version)) for end in tasks.UNFETCHED for version in (tasks.OLD, tasks.NEW)),
     (Law.SUSPENDED_BOUNDED, {"max_suspended": 1}, _two_tasks(tasks.ends_well)),
     (Law.SUSPENDED_BOUNDED, {"max_suspended_age": 60.0}, _two_tasks(tasks.ends_well, later=61.0)),
@@ -185,6 +195,7 @@ SHARED_STORIES: Final[tuple[Row, ...]] = (
     ),
     (Law.SUSPENDED_ELSEWHERE, {}, _round_over_there),
     (Law.SUSPENDED_ELSEWHERE, {}, _one_id_over_there),
+    (Law.EXECUTION_IDS, {}, _watched_twice),
     (
         Law.SUSPENDED_BOUNDED,
         {"max_suspended": 1},

@@ -49,7 +49,8 @@ def repeated_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[No
 
 def overtaken_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     """An item whose turn is over, since another one starts or the thread closes; what comes of it later adds nothing."""
-    key, at = own_item(session, choices.pick(ITEM_TYPES)), session.fresh_ms()
+    types = (*(ITEM_TYPES[:2] * 4), *ITEM_TYPES)  # a command has more to tell than others
+    key, at = own_item(session, choices.pick(types)), session.fresh_ms()
     start_item(session, choices, key, at)
     yield
     if choices.chance(2):
@@ -87,4 +88,6 @@ def neighbours(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]
     complete_item(session, choices, other, at)
 
 
-TURN_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(in_room(each) for each in (repeated_item, overtaken_item, neighbours))
+TURN_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
+    in_room(each) for each in (repeated_item, overtaken_item, neighbours, repeated_item, overtaken_item)
+)
