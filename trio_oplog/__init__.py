@@ -29,7 +29,7 @@ from trio_oplog._errors import (
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, redact_keys
+from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, SuspendedCalls, redact_keys
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "StoreError",
     "StoreVersionError",
     "Submitter",
+    "SuspendedCalls",
     "Tee",
     "TokenFileError",
     "WireError",
