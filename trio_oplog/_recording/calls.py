@@ -30,7 +30,8 @@ class OpenCalls:
         """A call begins."""
         oldest = self.by_key.setdefault(call.key, call)
         if oldest is not call:
-            oldest.shares_key = call.shares_key = True
+            for one in (oldest, call):
+                one.notes = (one.notes or {}) | {"duplicate_id": True}
             if oldest.later is None:
                 oldest.later = deque()
             oldest.later.append(call)

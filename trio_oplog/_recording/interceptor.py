@@ -20,7 +20,17 @@ from msgspec.json import Decoder
 from trio_oplog._errors import ConfigError
 from trio_oplog._json import LONG, Reader
 from trio_oplog._operation import Config, Submitter
-from trio_oplog._recording.dialects import FROM_CLIENT, FROM_SERVER, OF_THE_CLIENT, CallMessage, Methods, Reply, Response
+from trio_oplog._recording.dialects import (
+    FROM_CLIENT,
+    FROM_SERVER,
+    OF_THE_CLIENT,
+    Call,
+    CallMessage,
+    Methods,
+    Reply,
+    Request,
+    Response,
+)
 from trio_oplog._recording.envelope import (
     REFUSED,
     Envelope,
@@ -30,6 +40,7 @@ from trio_oplog._recording.envelope import (
     is_utf8,
     messages,
     peek,
+    plain_id,
     read_id,
     read_key,
 )
@@ -166,18 +177,19 @@ class Interceptor:
                 self._show_parts(frame, from_client=True)
                 return
             method = message.method
-            if method is None:
-                if self._pairing.approvals.open:
-                    self._show_one(frame, message.id, None, from_client=True)
-            elif method in FROM_CLIENT:
-                if not is_utf8(frame):
-                    self._show_parts(frame, from_client=True)
-                    return
-                rule = FROM_CLIENT[method]
-                if rule.shape is CallMessage:
-                    self._act(rule.interpret, message, read_id(message.id), self._args_max_bytes)
-                else:
-                    self._show_one(frame, message.id, method, from_client=True)
+            rule = FROM_CLIENT.get(method) if method is not None else None
+            if rule is None and (method is not None or not self._pairing.approvals.open):
+                return
+            identity = plain_id(message.id)
+            if (identity is None and message.id is not None) or not (frame.__class__ is str or is_utf8(frame)):
+                self._show_parts(frame, from_client=True)
+            elif rule is None:
+                if identity is not None:
+                    self._reply(frame, identity[0])
+            elif rule.shape is CallMessage:
+                self._act(rule.interpret, message, identity, self._args_max_bytes)
+            elif (read := rule.read(frame)) is not None:
+                self._act(rule.interpret, read, identity, self._args_max_bytes)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -195,16 +207,17 @@ class Interceptor:
                 return
             method = seen.method
             if method is None:
-                if not self._pairing.is_awaited(seen.id):
+                awaited = self._pairing.awaited(seen.id)
+                if awaited is None:
                     return
-            elif method not in self._server_methods:
-                return
-            if not is_utf8(frame):
-                self._show_parts(frame, from_client=False)
-            elif method is None:
-                self._answer(frame, seen.id)
-            else:
-                rule = self._server_methods[method]
+                if frame.__class__ is str or is_utf8(frame):
+                    self._answer(frame, awaited, respelled_id=awaited.key != seen.id)
+                else:
+                    self._show_parts(frame, from_client=False)
+            elif (rule := self._server_methods.get(method)) is not None:
+                if not is_utf8(frame):
+                    self._show_parts(frame, from_client=False)
+                    return
                 message = rule.read(frame)
                 identity = None if seen.id is None else (seen.id, str(seen.id))
                 if message is not None:
@@ -260,7 +273,7 @@ class Interceptor:
                     if awaited is None:
                         return
                     if is_utf8(frame):
-                        self._answer(frame, key, message)
+                        self._answer(frame, awaited, message, respelled_id=awaited.key != key)
                         return
                 elif message.method not in self._server_methods:
                     return
@@ -275,49 +288,66 @@ class Interceptor:
         for text in parts.texts:
             envelope = _envelope.read_tolerantly(text)
             if envelope is not None:
-                self._show_one(text, envelope.id, envelope.method, from_client=from_client, escaped=parts.escaped)
+                self._show_part(text, envelope, from_client=from_client, escaped=parts.escaped)
 
-    def _show_one(self, text: Frame, raw_id: Any, method: str | None, *, from_client: bool, escaped: bool = False) -> None:
-        """Look at one message.
+    def _show_part(self, text: str, envelope: Envelope, *, from_client: bool, escaped: bool) -> None:
+        """Look at one message of a frame.
 
         Args:
             text: The message.
-            raw_id: Its id, as it is spelled.
-            method: Its method; ``None`` for a response.
+            envelope: What is known of it.
             from_client: Whether the client sent it.
             escaped: Whether surrogates in it stand for bytes that are no UTF-8.
         """
         try:
-            if method is not None:
-                rule = (FROM_CLIENT if from_client else self._server_methods).get(method)
+            if envelope.method is not None:
+                rule = (FROM_CLIENT if from_client else self._server_methods).get(envelope.method)
                 message = rule.read_any(text, escaped=escaped) if rule is not None else None
                 if rule is not None and message is not None:
                     limit = _NONE_FITS if escaped else self._args_max_bytes
-                    self._act(rule.interpret, message, read_id(raw_id), limit)
-            elif not from_client:
-                self._answer(text, read_key(raw_id), escaped=escaped)
-            elif not self._closed and (key := read_key(raw_id)) is not None:
-                self._pairing.approvals.reply(key, _reply.read(text))
+                    self._act(rule.interpret, message, read_id(envelope.id), limit)
+                return
+            key = read_key(envelope.id)
+            if from_client:
+                if key is not None:
+                    self._reply(text, key)
+            elif (awaited := self._pairing.awaited(key)) is not None:
+                self._answer(text, awaited, respelled_id=awaited.key != key, escaped=escaped)
         except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
             self._on_mistake(error)
 
-    def _act(self, interpret: Callable[..., Any], message: Envelope, identity: RequestId | None, limit: int) -> None:
+    def _reply(self, text: Frame, key: RequestKey) -> None:
+        """Look at a response of the client."""
+        if not self._closed:
+            self._pairing.approvals.reply(key, _reply.read(text))
+
+    def _act(self, interpret: Callable[..., Any], message: Any, identity: RequestId | None, limit: int) -> None:
         if self._closed:
             return
         event = interpret(message, identity, limit)
-        if event is not None:
+        if event.__class__ is Call:  # the most frequent one
+            self._pairing.begin(event)
+        elif event is not None:
             self._pairing.act(event)
 
-    def _answer(self, text: Frame, key: RequestKey | None, message: Response | None = None, *, escaped: bool = False) -> None:
+    def _answer(
+        self,
+        text: Frame,
+        awaited: Call | Request,
+        message: Response | None = None,
+        *,
+        respelled_id: bool,
+        escaped: bool = False,
+    ) -> None:
         """Look at a response of the server; ``message`` is what was read of it already."""
-        awaited = self._pairing.awaited(key)
-        if self._closed or awaited is None:
+        rule = awaited.answer
+        if self._closed or rule is None:
             return
-        found, rule = awaited
-        read = message if message is not None and rule.shape is Response else rule.read_any(text, escaped=escaped)
-        if read is not None:
-            answer = rule.interpret(read, self._pairing.subject(found))
-            self._pairing.answer(found, answer, respelled_id=found != key, replaced=escaped)
+        if message is None or rule.shape is not Response:
+            message = rule.read_any(text, escaped=True) if escaped else rule.read(text)
+        if message is not None:
+            answer = rule.interpret(message, awaited.subject)
+            self._pairing.answer(awaited, answer, respelled_id=respelled_id, replaced=escaped)
 
     def _on_mistake(self, error: Exception) -> None:
         self._internal_errors += 1

@@ -12,7 +12,6 @@ from trio_oplog._recording.consent import Consent, new_ask
 from trio_oplog._recording.dialects.acp import NO_KIND
 from trio_oplog._recording.dialects.events import (
     Answer,
-    AnswerRule,
     Call,
     Cancelled,
     ClientKnown,
@@ -41,6 +40,7 @@ from trio_oplog._recording.dialects.events import (
 from trio_oplog._recording.dialects.mcp import ASKS_MAX
 from trio_oplog._recording.envelope import RequestKey, respelled
 from trio_oplog._recording.ids import execution_id
+from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.memory import Memory
 from trio_oplog._recording.recorder import Recorder
 from trio_oplog._recording.suspended import Entry, SuspendedCalls
@@ -69,6 +69,7 @@ class Pairing:
         self.evicted = 0
         self.unanswered = 0
         self._ended = Memory(self._max_pending)  # executions that are over
+        self._has_numbers_as_text = False  # whether the client has sent ids such as "7"
         self._replaced = False  # whether the answer that is acted on has U+FFFD in place of bytes
         self._loading: dict[str | None, int] = {}  # sessions whose history is being replayed
         self._actions: Mapping[type, Callable[[Any], None]] = {
@@ -97,69 +98,46 @@ class Pairing:
         """Do what an event means."""
         self._actions[event.__class__](event)
 
-    def awaited(self, key: RequestKey | None) -> tuple[RequestKey, AnswerRule] | None:
-        """Which open request a response with this id answers, and how to read it.
+    def awaited(self, key: RequestKey | None) -> Call | Request | None:
+        """The open request that a response with this id answers.
 
         An id of the other type counts when nothing matches exactly: clients take 7 for "7".
         """
         if key is None:
             return None
-        if (rule := self._rule(key)) is not None:
-            return key, rule
-        other = respelled(key)
-        if other is not None and (rule := self._rule(other)) is not None:
-            return other, rule
-        return None
+        found = self.calls.by_key.get(key) or self.requests.get(key)
+        if found is None and (key.__class__ is not int or self._has_numbers_as_text):
+            other = respelled(key)
+            if other is not None:
+                found = self.calls.by_key.get(other) or self.requests.get(other)
+        return found
 
-    def is_awaited(self, key: int | str | None) -> bool:
-        """Whether ``awaited`` finds something, or may."""
-        return (
-            key in self.calls.by_key
-            or key in self.requests
-            or respelled(key) in self.calls.by_key
-            or (respelled(key) in self.requests)
-        )
-
-    def _rule(self, key: RequestKey) -> AnswerRule | None:
-        call = self.calls.by_key.get(key)
-        if call is not None:
-            return call.answer
-        request = self.requests.get(key)
-        return request.answer if request is not None else None
-
-    def subject(self, key: RequestKey) -> str | None:
-        """What the request with this id, which is no call, is about."""
-        request = self.requests.get(key)
-        return request.subject if request is not None else None
-
-    def answer(self, key: RequestKey, answer: Answer, *, respelled_id: bool = False, replaced: bool = False) -> None:
+    def answer(self, found: Call | Request, answer: Answer, *, respelled_id: bool = False, replaced: bool = False) -> None:
         """A request was answered.
 
         Args:
-            key: Its id.
+            found: The request.
             answer: What the response means.
             respelled_id: Whether the response has the id in the other type.
             replaced: Whether surrogates in its texts stand for bytes that are no UTF-8.
         """
-        call = self.calls.by_key.get(key)
-        if call is None:
+        if isinstance(found, Request):
             if answer is None:
                 return
-            del self.requests[key]
+            del self.requests[found.key]
             if respelled_id and isinstance(answer, TaskNews) and answer.end is not None:
                 answer.end.notes = (answer.end.notes or {}) | {"id_respelled": True}
             self._replaced = replaced
             self.act(answer)
             self._replaced = False
-            return
-        if answer.__class__ is End:  # nearly always
-            self.calls.remove(call)
+        elif answer.__class__ is End:  # nearly always
+            self.calls.remove(found)
             if respelled_id:
                 answer.notes = (answer.notes or {}) | {"id_respelled": True}
-            self._record(call, answer, replaced=replaced)
+            self._record(found, answer, replaced=replaced)
         elif answer.__class__ is Suspended:
-            self.calls.remove(call)
-            self._suspend(call, answer)
+            self.calls.remove(found)
+            self._suspend(found, answer)
 
     def begin(self, call: Call) -> None:
         """A call begins, or (a call of the client that carries on an earlier one) goes on."""
@@ -173,8 +151,10 @@ class Pairing:
         self._open(call)
 
     def _open(self, call: Call) -> None:
-        if call.turn is not None or call.session is not None:
+        if call.turn is not None:
             self.approvals.adopt(call)
+        elif call.key.__class__ is str:
+            self._has_numbers_as_text = self._has_numbers_as_text or respelled(call.key) is not None
         self.calls.add(call)
         if len(self.calls) > self._max_pending:
             self._abandon(self.calls.oldest(), _EVICTED)
@@ -219,7 +199,7 @@ class Pairing:
             self.calls.remove(begun)
             call.began_at = begun.began_at
             call.began = begun.began
-            call.shares_key = begun.shares_key
+            call.notes = begun.notes
             call.consent = begun.consent
         if execution is not None:
             self._ended.add(execution)
@@ -287,6 +267,9 @@ class Pairing:
     def _follow(self, request: Request) -> None:
         self.requests.pop(request.key, None)
         self.requests[request.key] = request
+        self._has_numbers_as_text = self._has_numbers_as_text or (
+            request.key.__class__ is str and respelled(request.key) is not None
+        )
         if len(self.requests) > self._max_pending:
             del self.requests[next(iter(self.requests))]
         if request.opening is not None:
@@ -296,8 +279,8 @@ class Pairing:
 
     def _suspend(self, call: Call, news: Suspended) -> None:
         recorder = call.recorder or self._recorder
-        if call.env_id is None:
-            call.env_id = news.server_name
+        if call.env_id is None and news.server is not None:
+            call.env_id = optional_name(news.server.name)
         entry = self._suspended.suspend(call, recorder, news)
         self._ask_for_input(entry, news.asks_person)
         if news.status is not None:
@@ -312,7 +295,8 @@ class Pairing:
         self._take_input(entry, continues.decisions, all_of_it=True)
         resumed = entry.call
         resumed.key = call.key
-        resumed.rounds += 1
+        notes = resumed.notes or {}
+        resumed.notes = notes | {"rounds": notes.get("rounds", 1) + 1}
         resumed.recorder = entry.recorder if entry.recorder is not self._recorder else None
         self._open(resumed)
         return True
@@ -408,7 +392,8 @@ class Pairing:
         if news.arguments is not None or news.arguments_meta is not None:
             call.arguments, call.arguments_meta = news.arguments, news.arguments_meta
             call.env_id = news.env_id or call.env_id
-        call.title = news.title or call.title
+        if news.notes is not None:
+            call.notes = news.notes
         return call
 
     def _ask(self, event: Prompt) -> None:
@@ -439,9 +424,10 @@ class Pairing:
         self._record(call, end)
 
     def _record(self, call: Call, end: End, *, operation_id: str | None = None, replaced: bool = False) -> None:
-        recorder = call.recorder or self._recorder
+        recorder = self._recorder if call.recorder is None else call.recorder
         recorder.record(call, end, recorder.monotonic(), recorder.clock(), operation_id, replaced=replaced)
-        self._drop_asks(call)
+        if call.consent is not None:
+            self._drop_asks(call)
 
     def _drop_asks(self, call: Call) -> None:
         if call.consent is not None and call.consent.open:

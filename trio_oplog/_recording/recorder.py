@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import attrs
-
 from trio_oplog._operation import Config, Context, Draft, Operation, Outcome, ResultMeta, Submitter, shrink
 from trio_oplog._recording.consent import milliseconds
 from trio_oplog._recording.dialects.events import Call, End, Facts, ServerKnown
-from trio_oplog._recording.limits import cut
+from trio_oplog._recording.dialects.results import introduction
+from trio_oplog._recording.dialects.shapes import Implementation
+from trio_oplog._recording.limits import cut, optional_name
 from trio_oplog._wire import converter, decode, encode
 
 _log = logging.getLogger("trio_oplog")
@@ -61,19 +61,22 @@ class Recorder:
         self._client: str | None = None
         self._server = ServerKnown()
         self._context = Context(transport=config.transport) if config.transport is not None else None
+        # What the last call told of itself besides, and what came of it.
+        self._told: tuple[Facts | None, str | None, Implementation | None] | None = None
+        self._told_context: Context | None = None
         if config.redact is not None:
             converter()  # now, not under the first call
 
     def client_is(self, client: str | None) -> None:
         """The client said who it is."""
         self._client = client
-        self._context = self._connection()
+        self._context, self._told = self._connection(), None
 
     def server_is(self, known: ServerKnown) -> None:
         """The server said who it is."""
         old = self._server
         self._server = ServerKnown(known.name or old.name, known.server or old.server, known.protocol or old.protocol)
-        self._context = self._connection()
+        self._context, self._told = self._connection(), None
 
     def summary(self, text: str) -> Summary:
         """A text as a summary, for a call whose end may say no more."""
@@ -111,8 +114,8 @@ class Recorder:
                 notes = (notes or {}) | {"replaced": True}
         elif end.summary is not None:
             summary, notes = _with_summary(end.summary, notes)
-        if call.shares_key:
-            notes = (notes or {}) | {"duplicate_id": True}
+        if call.notes is not None:
+            notes = call.notes | notes if notes else call.notes
         approval = None
         is_error = end.is_error
         consent = call.consent
@@ -123,21 +126,18 @@ class Recorder:
             if consent.refused:
                 is_error = True
                 notes = (notes or {}) | {"outcome": Outcome.DECLINED}
-        if call.rounds > 1:
-            notes = (notes or {}) | {"rounds": call.rounds}
-        if call.task_id is not None:
-            notes = (notes or {}) | {"task_id": call.task_id}
-        if call.title is not None:
-            notes = (notes or {}) | {"title": call.title}
         context = self._context
         if call.facts is not None or call.session is not None or end.server is not None:
-            context = self._with_facts(call.facts or _NO_FACTS, call.session, end.server)
+            told = call.facts, call.session, end.server
+            if told != self._told:  # most calls on a connection tell the same
+                self._told, self._told_context = told, self._with_facts(call.facts or _NO_FACTS, call.session, end.server)
+            context = self._told_context
         # By position, which takes half the time that keywords do.
         operation: Any = Draft(
             operation_id or self._new_id(),
             config.workspace_id,
             LLM_SOURCE if call.is_model else config.source,
-            call.env_id or end.server_name or self._server.name or config.default_env_id,
+            call.env_id or (end.server and optional_name(end.server.name)) or self._server.name or config.default_env_id,
             call.tool,
             is_error,
             call.began_at,
@@ -170,19 +170,18 @@ class Recorder:
         )
         return None if context == Context() else context
 
-    def _with_facts(self, facts: Facts, session: str | None, server: str | None) -> Context | None:
+    def _with_facts(self, facts: Facts, session: str | None, server: Implementation | None) -> Context:
         """What is known of one call besides."""
         known = self._context or Context()
-        context = attrs.evolve(
-            known,
-            client=facts.client or known.client,
-            server=server or known.server,
+        return Context(
+            client=introduction(facts.client) or known.client,
+            server=introduction(server) or known.server,
             protocol=facts.protocol or known.protocol,
             session=session,
+            transport=known.transport,
             trace_id=facts.trace_id,
             parent_span_id=facts.parent_span_id,
         )
-        return None if context == Context() else context
 
     def _redacted(self, operation: Operation, redact: Callable[[Operation], Operation]) -> Operation:
         """What a redactor makes of an operation.  One that fails costs the payload, never the record, and never leaks it."""

@@ -113,7 +113,7 @@ class SuspendedCalls:
         workspace = recorder.config.workspace_id
         task = round_key = None
         if news.task_id is not None:
-            call.task_id = news.task_id
+            call.notes = (call.notes or {}) | {"task_id": news.task_id}
             task = workspace, news.task_id
             if task in self._tasks:  # the server uses the id again
                 self._give_up(self._tasks[task])

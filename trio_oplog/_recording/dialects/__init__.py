@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from trio_oplog._recording.dialects import acp, codex, codex_approvals, codex_items, mcp, mcp_tasks
-from trio_oplog._recording.dialects.events import Event
+from trio_oplog._recording.dialects.events import Call, Event, Request
 from trio_oplog._recording.dialects.mcp import Reply
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import CallMessage, Response
@@ -72,4 +72,4 @@ OF_THE_CLIENT: Final[Methods] = {
 FROM_SERVER: Final[Methods] = {**OF_THE_MODEL, **OF_THE_CLIENT}
 """What matters of what a server sends."""
 
-__all__ = ["FROM_CLIENT", "FROM_SERVER", "OF_THE_CLIENT", "CallMessage", "Methods", "Reply", "Response"]
+__all__ = ["FROM_CLIENT", "FROM_SERVER", "OF_THE_CLIENT", "Call", "CallMessage", "Methods", "Reply", "Request", "Response"]

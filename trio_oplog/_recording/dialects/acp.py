@@ -139,7 +139,7 @@ def _read_call(session_id: str | None, update: ToolCall, args_max_bytes: int) ->
         arguments_meta=arguments_meta,
         is_model=True,
         session=session,
-        title=optional_name(update.title),
+        notes={"title": title} if (title := optional_name(update.title)) else None,
         kind=optional_name(update.kind),
     )
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from trio_oplog._operation import ArgumentsMeta
 from trio_oplog._recording.dialects.rules import Rule
+from trio_oplog._recording.dialects.shapes import Implementation
 from trio_oplog._recording.envelope import RequestKey
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ CallKey: TypeAlias = RequestKey | ItemKey | ToolKey
 class Facts(Struct, frozen=True, gc=False):
     """What one request says of where it comes from."""
 
-    client: str | None = None
+    client: Implementation | None = None
     protocol: str | None = None
     trace_id: str | None = None
     parent_span_id: str | None = None
@@ -89,22 +90,21 @@ class Call(Struct, eq=False, gc=False):
     process: str | None = None
     """Codex: the handle of the process that the call spawns."""
     session: str | None = None
-    title: str | None = None
     kind: str | None = None
     """ACP: the kind of tool, which names the call where the agent names no tool."""
     facts: Facts | None = None
     continues: Continuation | None = None
     answer: AnswerRule | None = None
     """How the response to the request is read; ``None`` for what is not ended by a response."""
+    subject: str | None = None
 
     began_at: datetime = NEVER
     began: float = 0.0
-    shares_key: bool = False
     later: deque[Call] | None = None
     """Of the oldest call with a key: the others with it.  They end in the order in which they began."""
     consent: Consent | None = None
-    rounds: int = 1
-    task_id: str | None = None
+    notes: dict[str, Any] | None = None
+    """What ``ResultMeta`` is to say of the call, however it ends."""
     so_far: Summary | None = None
     """ACP: the text of the latest content or, where there was none, of the latest output; already cut."""
     so_far_is_output: bool = False
@@ -118,10 +118,8 @@ class End(Struct, gc=False):
     is_error: bool = False
     text: str | None = None
     notes: dict[str, Any] | None = None
-    server_name: str | None = None
-    """The server's name, for ``env_id``."""
-    server: str | None = None
-    """Name and version, for ``Context.server``."""
+    server: Implementation | None = None
+    """The server, where the result says who it is."""
     summary: Summary | None = None
     """A text that was cut before, where ``text`` is ``None``."""
 
@@ -182,8 +180,7 @@ class Suspended(Struct, gc=False):
     status: TaskNews | None = None
     """What the response says of the task, besides its id."""
     end: End | None = None
-    server: str | None = None
-    server_name: str | None = None
+    server: Implementation | None = None
 
 
 class TaskNews(Struct, gc=False):

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from trio_oplog._recording.dialects.events import Facts
-from trio_oplog._recording.dialects.results import introduction
+from trio_oplog._recording.dialects.results import kept
 from trio_oplog._recording.dialects.shapes import RequestMeta, Trace
 from trio_oplog._recording.limits import optional_name
 
@@ -31,9 +31,11 @@ def read_facts(meta: RequestMeta | None, trace: Trace | None = None) -> Facts | 
     trace_id, span_id = read_traceparent(trace.traceparent if trace is not None else None)
     client = protocol = None
     if meta is not None:
-        client, protocol = introduction(meta.client), optional_name(meta.protocol)
+        client, protocol = kept(meta.client), optional_name(meta.protocol)
         if trace_id is None:
             trace_id, span_id = read_traceparent(meta.traceparent)
+    if client is None and protocol is None and trace_id is None:
+        return None
     return Facts(client, protocol, trace_id, span_id)
 
 

@@ -38,7 +38,7 @@ from trio_oplog._recording.dialects.events import (
     ToolKey,
 )
 from trio_oplog._recording.dialects.facts import read_facts
-from trio_oplog._recording.dialects.results import introduction, is_present, read_answer, read_text
+from trio_oplog._recording.dialects.results import introduction, is_present, kept, read_answer, read_result, read_text
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import (
     CallMessage,
@@ -159,18 +159,22 @@ def _codex(user_agent: str | None) -> str | None:
     return name(f"codex/{version}") if version else None
 
 
+_COMPLETE: Final = frozenset({None, "complete"})
+
+
 def read_tool_answer(message: Response, _: str | None) -> Answer:
     """The response to a call: its end, or word that it goes on."""
     result = message.result
-    if isinstance(result, Result) and not is_present(message.error):
+    if result.__class__ is Result and (message.error is ABSENT or not is_present(message.error)):
+        if result.task is None and result.result_type in _COMPLETE:  # nearly always
+            return read_result(result)
         if result.result_type == "input_required":
             return _ask_for_input(result, message)
         task = result.task or (Task(result.task_id, result.status, result.message) if result.result_type == "task" else None)
         if task is not None and task.task_id:
             who = result.meta.server if result.meta else None
             news = TaskNews(name(task.task_id), task.status, task.message, is_answer=True)
-            server_name = optional_name(who.name) if who else None
-            return Suspended(news.task_id, status=news, server=introduction(who), server_name=server_name)
+            return Suspended(news.task_id, status=news, server=kept(who))
     return read_answer(message)
 
 
@@ -187,7 +191,6 @@ def _ask_for_input(result: Result, message: Response) -> Answer:
         asks_person=asks_person(asks),
         end=end,
         server=end.server,
-        server_name=end.server_name,
     )
 
 

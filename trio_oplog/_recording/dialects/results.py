@@ -13,13 +13,14 @@ from trio_oplog._json import ABSENT, Reader
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.events import End
 from trio_oplog._recording.dialects.shapes import Block, Error, Implementation, OddError, Response, Result
-from trio_oplog._recording.limits import name, optional_name
+from trio_oplog._recording.limits import NAME_MAX_BYTES, name, optional_name
 
 CONTENT_TYPES_MAX: Final = 64
 """How many content types of one result are kept."""
 
 _TEXT_TYPES: Final = frozenset({"text", "inputText"})
 _INT64: Final = 1 << 63
+_SHORT: Final = NAME_MAX_BYTES // 4  # fits, in any script
 
 _error = Reader(Error)
 _odd_error = Reader(OddError)
@@ -50,6 +51,15 @@ def introduction(who: Implementation | None) -> str | None:
     if who is None or not who.name:
         return None
     return name(f"{who.name}/{who.version}" if who.version else who.name)
+
+
+def kept(who: Implementation | None) -> Implementation | None:
+    """An introduction that may be kept: a peer writes its name and its version, of any length."""
+    if who is None or not who.name:
+        return None
+    if len(who.name) <= _SHORT and len(who.version or "") <= _SHORT:
+        return who
+    return Implementation(name(who.name), optional_name(who.version))
 
 
 def read_problem(raw: Raw) -> tuple[str | None, int | None] | None:
@@ -87,15 +97,21 @@ def read_answer(message: Response) -> End | None:
 
 def read_result(result: Result) -> End:
     """How a call ended, from its result."""
-    text, content_types = read_gist(result)
-    notes: dict[str, Any] | None = {"content_types": content_types} if content_types else None
-    is_error = is_true(result.is_error)
+    notes: dict[str, Any] | None = None
+    content = result.content
+    if isinstance(content, list) and len(content) == 1 and content[0].type == "text":  # nearly every result
+        text = content[0].text
+    else:
+        text, content_types = read_gist(result)
+        if content_types is not None:
+            notes = {"content_types": content_types}
+    is_error = result.is_error is True or (result.is_error.__class__ is str and is_true(result.is_error))
     if is_error:
         notes = (notes or {}) | {"outcome": Outcome.TOOL_ERROR}
-    who = result.meta.server if result.meta else None
+    who = result.meta.server if result.meta is not None else None
     if who is None:
         return End(is_error, text, notes)
-    return End(is_error, text, notes, optional_name(who.name), introduction(who))
+    return End(is_error, text, notes, kept(who))
 
 
 def is_true(value: object) -> bool:
@@ -114,8 +130,6 @@ def read_gist(result: Result) -> tuple[str | None, tuple[str, ...] | None]:
     if isinstance(content, str):
         return content, None
     blocks = [content] if isinstance(content, Block) else content
-    if blocks and len(blocks) == 1 and blocks[0].type == "text":  # nearly every result
-        return blocks[0].text, None
     text, content_types = read_blocks(blocks or ())
     if text is None:
         text = read_raw(result.structured_content) or read_raw(result.tool_result)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from trio_oplog._json import Reader
-from trio_oplog._recording.envelope import Envelope, Frame
+from msgspec import Struct
 
-M = TypeVar("M", bound=Envelope)
+from trio_oplog._json import Reader
+from trio_oplog._recording.envelope import Frame
+
+M = TypeVar("M", bound=Struct)
 F = TypeVar("F")
 
 
