@@ -2,7 +2,7 @@
 
 A frame becomes a stored operation in this order, one folder a step::
 
-    _recording/    frames -> one Operation for each tool call.  Sans-IO.
+    _recording/    frames -> one Operation for each tool call, however many messages it takes.  Sans-IO.
     _operation.py  the product: Operation and its parts; _wire.py is its JSON
     _delivery/     operations -> the endpoint, over HTTP, with an account of every one
     collector/     the endpoint: a store and its HTTP interface

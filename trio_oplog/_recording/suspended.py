@@ -48,7 +48,7 @@ class Entry(Struct, eq=False, gc=False):
 class SuspendedCalls:
     """Calls that were answered and have not ended, because a task goes on or because the client is to call again.
 
-    What ends such a call may come on another connection or in another HTTP exchange.  ``Interceptor``s of connections to one
+    What ends such a call may come on another connection or in another HTTP exchange.  The Interceptors of connections to one
     server can share one ``SuspendedCalls``; an ``Interceptor`` that is given none has one of its own.  Each call is recorded
     by the ``Interceptor`` on which it began, also after that one was closed.  Used from one thread.
 
@@ -58,7 +58,7 @@ class SuspendedCalls:
         max_calls: How many calls it holds at most.  One more, and the oldest is recorded as it stands.
         max_age: How long it holds a call, in seconds.  What is older is recorded as it stands, the next time that a call
             comes, goes or is looked for, or by ``expire()``.
-        monotonic: A clock, in seconds; the one of the ``Interceptor``s.
+        monotonic: A clock, in seconds; the one that the Interceptors have.
 
     Raises:
         ConfigError: A bound is not above 0; the error names it.
