@@ -142,13 +142,6 @@ _NUMBER_BEGINS: Final = frozenset(b"-0123456789NI")  # NaN and Infinity: numbers
 _plain_id = Decoder(int | str).decode
 
 
-def plain_id(key: int | str | None) -> RequestId | None:
-    """The id of a request that a strict reader has read already; ``None`` for none, and for one that ``read_id`` has to spell."""
-    if key.__class__ is int:
-        return (key, str(key)) if 0 < key < _SHORT else None
-    return _string_id(key) if key.__class__ is str else None
-
-
 def read_id(raw: Raw) -> RequestId | None:
     """The id of a request or response; ``None`` for what is no id: absent, null, a bool, an array, an object.
 

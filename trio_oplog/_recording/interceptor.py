@@ -40,7 +40,6 @@ from trio_oplog._recording.envelope import (
     is_utf8,
     messages,
     peek,
-    plain_id,
     read_id,
     read_key,
 )
@@ -180,16 +179,15 @@ class Interceptor:
             rule = FROM_CLIENT.get(method) if method is not None else None
             if rule is None and (method is not None or not self._pairing.approvals.open):
                 return
-            identity = plain_id(message.id)
-            if (identity is None and message.id is not None) or not (frame.__class__ is str or is_utf8(frame)):
+            if frame.__class__ is not str and not is_utf8(frame):
                 self._show_parts(frame, from_client=True)
             elif rule is None:
-                if identity is not None:
-                    self._reply(frame, identity[0])
+                if (key := read_key(message.id)) is not None:
+                    self._reply(frame, key)
             elif rule.shape is CallMessage:
-                self._act(rule.interpret, message, identity, self._args_max_bytes)
+                self._act(rule.interpret, message, read_id(message.id), self._args_max_bytes)
             elif (read := rule.read(frame)) is not None:
-                self._act(rule.interpret, read, identity, self._args_max_bytes)
+                self._act(rule.interpret, read, read_id(message.id), self._args_max_bytes)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 

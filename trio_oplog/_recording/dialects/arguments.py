@@ -22,8 +22,6 @@ class _Environment(Struct, gc=False):
 
 _environment = Reader(_Environment)
 _BRACE: Final = ord("{")
-_ENVIRONMENT: Final = b"environment_id"
-_ESCAPE: Final = b"\\"
 
 
 def read_arguments(raw: Raw, limit: int) -> Arguments:
@@ -44,8 +42,6 @@ def read_arguments(raw: Raw, limit: int) -> Arguments:
 
 
 def _read_environment_id(text: bytes) -> str | None:
-    if _ENVIRONMENT not in text and _ESCAPE not in text:  # nearly always
-        return None
     brief = outline(text) if len(text) >= LONG else None
     environment = _environment.read(text if brief is None else brief)
     if brief is not None and environment is not None and environment.environment_id == "":  # perhaps it is only emptied

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from msgspec import Struct
-
 from trio_oplog._json import Reader
-from trio_oplog._recording.envelope import Frame
+from trio_oplog._recording.envelope import Envelope, Frame
 
-M = TypeVar("M", bound=Struct)
+M = TypeVar("M", bound=Envelope)
 F = TypeVar("F")
 
 

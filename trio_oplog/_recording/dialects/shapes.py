@@ -49,12 +49,9 @@ class CallParams(Struct, gc=False):
     input_responses: Raw = field(name="inputResponses", default=ABSENT)
 
 
-class CallMessage(Struct, gc=False):
+class CallMessage(Envelope, gc=False):
     """A request that calls a tool.  Most of what a client sends that matters is one, so every short frame is read into it."""
 
-    method: str | None = None
-    id: int | str | None = None
-    """An id of another kind is for ``read_id``."""
     params: CallParams | None = None
     trace: Trace | None = None
 
