@@ -15,9 +15,10 @@ from trio_oplog.testing._answers import some_answer
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, HOSTILE_IDS, PLAIN_IDS, laws_of_id, respelled, some_call
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._json_text import SpelledId, an_object
+from trio_oplog.testing._expecting import Peers, identity
+from trio_oplog.testing._json_text import SpelledId, an_object, quoted
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._oracle import Ending, OpenCall
+from trio_oplog.testing._facts import Ending, OpenCall
 from trio_oplog.testing._session import Feature
 
 Scenario: TypeAlias = Callable[[SessionBuilder, ChoiceSource], Iterator[None]]
@@ -43,10 +44,12 @@ def begin_call(session: SessionBuilder, choices: ChoiceSource, dialect: Feature,
 
 def answer(session: SessionBuilder, choices: ChoiceSource, spelled: SpelledId) -> None:
     """The server answers an id, whoever has it now."""
-    waiting = session.oracle.with_key(spelled.key)
-    dialect = waiting[0].dialect if waiting else None
-    members, ending = some_answer(session, choices, dialect, server_known=session.oracle.server_name is not None)
-    members.insert(choices.pick((0, len(members))), ("id", respelled(spelled, choices) if session.hostile else spelled.text))
+    call, is_alike = session.oracle.target(spelled.key)
+    server_known = session.oracle.peers.server_name is not None
+    members, ending = some_answer(session, choices, call.dialect if call else None, server_known=server_known)
+    # Another spelling of a number that is only alike to begin with, the rules leave open.
+    text = respelled(spelled, choices) if session.hostile and not is_alike else spelled.text
+    members.insert(choices.pick((0, len(members))), ("id", text))
     if choices.chance(3):
         members.insert(0, ("jsonrpc", '"2.0"'))
     session.say(SERVER, an_object(members, session.gap), Law.EXACT_IDS)
@@ -84,14 +87,16 @@ def cancelled_call(session: SessionBuilder, choices: ChoiceSource) -> Iterator[N
     waiting = session.oracle.with_key(spelled.key)
     # Which of two calls with one id a client means, and whether Codex cares, nobody says.
     if len(waiting) == 1 and waiting[0].dialect is Feature.MCP:
-        params = an_object([("requestId", spelled.text), ("reason", '"AbortError"')], session.gap)
-        text = an_object([("method", '"notifications/cancelled"'), ("params", params)], session.gap)
-        session.say(CLIENT, text, Law.CANCELLED)
+        said, reason = choices.pick((('"AbortError"', "AbortError"), (None, ""), ("7", ""), ('"stöp"', "stöp"), ("null", "")))
+        params = an_object([("requestId", spelled.text), ("reason", said)], session.gap)
+        session.notify("notifications/cancelled", params, Law.CANCELLED, direction=CLIENT)
         session.features.add(Feature.CANCELLATION)
-        session.oracle.end(waiting[0], Ending(outcome=Outcome.CANCELLED, laws=(Law.CANCELLED,)))
+        laws = (Law.CANCEL_REASON, Law.CANCELLED)
+        session.oracle.end(waiting[0], Ending(outcome=Outcome.CANCELLED, text=reason, laws=laws))
         session.oracle.spent.add(spelled.key)
         yield
-        if choices.chance(2):
+        # A late answer is nobody's, unless a call is open whose id is the same in the other type.
+        if choices.chance(2) and session.oracle.target(spelled.key)[0] is None:
             session.say(SERVER, an_object([("id", spelled.text), ("result", "{}")], session.gap), Law.CANCELLED)
     else:
         answer(session, choices, spelled)
@@ -132,6 +137,15 @@ def alike_ids(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
         yield
 
 
+def answer_in_the_other_type(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
+    """An answer whose id is 7 for "7", or "7" for 7."""
+    number = 1_000 + session.fresh()
+    asked, answered = choices.pick(((f"{number}", f'"{number}"'), (f'"{number}"', f"{number}")))
+    begin_call(session, choices, choices.pick(session.dialects), SpelledId(asked))
+    yield
+    answer(session, choices, SpelledId(answered))
+
+
 def one_id_twice(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     """One id for two open calls, and as many answers."""
     spelled = choices.pick(HOSTILE_IDS)
@@ -148,7 +162,7 @@ def server_reuses_id(session: SessionBuilder, choices: ChoiceSource) -> Iterator
     """In the middle of a call the server asks something, with the very id of the call, and the client answers that."""
     spelled = begin_call(session, choices, choices.pick(session.dialects), some_id(session, choices))
     yield
-    method = choices.pick(('"elicitation/create"', '"item/tool/call"', '"tools/call"', '"notifications/cancelled"'))
+    method = choices.pick(('"roots/list"', '"item/tool/call"', '"tools/call"', '"notifications/cancelled"'))
     params = choices.pick((an_object([("requestId", spelled.text)]), "null", '{"name":"x","tool":"x","arguments":{}}'))
     members: list[tuple[str, str | None]] = [("method", method), ("id", spelled.text), ("params", params)]
     if choices.chance(4):
@@ -175,18 +189,56 @@ def too_many_calls(session: SessionBuilder, choices: ChoiceSource) -> Iterator[N
 
 
 def handshake(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
-    """The MCP server says its name."""
-    # Whether its name is also that of a call that is open meanwhile, or of a Codex call, the rules leave open.
-    if session.dialects == (Feature.MCP,) and not session.oracle.open and session.oracle.server_name is None:
-        spelled = session.fresh_id()
-        method = choices.pick(('"initialize"', '"server/discover"'))
-        name = choices.pick(("everything", "srv-ü", "mcp-servers/x"))
-        session.say(CLIENT, an_object([("method", method), ("id", spelled.text), ("params", "{}")], session.gap))
-        info = f'{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{{"name":"{name}","version":"1"}}}}'
-        session.say(SERVER, an_object([("id", spelled.text), ("result", info)], session.gap))
-        session.oracle.server_name = name
+    """Client and server say who they are."""
+    known = session.oracle.peers != Peers()
+    # Whether a server's name is also that of an MCP call that is open meanwhile, the rules leave open.
+    if not known and not session.oracle.open and len(session.oracles) == 1:
+        if Feature.CODEX in session.dialects:
+            codex_handshake(session)
+        elif choices.chance(3):
+            acp_handshake(session)
+        else:
+            name = choices.pick(("everything", "srv-ü", "mcp-servers/x"))
+            mcp_handshake(session, choices.pick(("initialize", "server/discover")), name, choices.pick(("1", None)))
     yield
 
 
+def mcp_handshake(session: SessionBuilder, method: str, name: str, version: str | None = "1") -> None:
+    """An MCP client and its server introduce themselves."""
+    info = an_object([("name", quoted(name)), ("version", version and quoted(version))], session.gap)
+    if method == "initialize":
+        params = '{"protocolVersion":"2025-11-25","clientInfo":{"name":"host","version":"3"},"capabilities":{}}'
+        result = f'{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{info}}}'
+        peers = Peers(client="host/3", server=identity(name, version), protocol="2025-11-25", server_name=name)
+    else:
+        params = "{}"
+        result = f'{{"supportedVersions":["2026-07-28"],"capabilities":{{}},"serverInfo":{info}}}'
+        peers = Peers(server=identity(name, version), server_name=name)
+    session.respond(session.request(method, params, Law.CONTEXT), "result", result, Law.CONTEXT)
+    session.oracle.peers = peers
+
+
+def codex_handshake(session: SessionBuilder) -> None:
+    """A client of Codex app-server introduces itself; the answer names both in one text."""
+    params = '{"clientInfo":{"name":"tui","title":"Terminal","version":"0.9"},"capabilities":{"experimentalApi":true}}'
+    result = '{"userAgent":"tui/0.171.0 (Linux 6; x86_64) term (tui; 0.9)","platformOs":"linux"}'
+    session.respond(session.request("initialize", params, Law.CONTEXT), "result", result, Law.CONTEXT)
+    session.oracle.peers = Peers(client="tui/0.9", server="codex/0.171.0")
+
+
+def acp_handshake(session: SessionBuilder) -> None:
+    """An editor and an ACP agent introduce themselves; its protocol's version is a number."""
+    params = '{"protocolVersion":1,"clientInfo":{"name":"editor","version":"7"},"clientCapabilities":{}}'
+    result = '{"protocolVersion":1,"agentInfo":{"name":"agent","version":"0.4"},"agentCapabilities":{}}'
+    session.respond(session.request("initialize", params, Law.CONTEXT), "result", result, Law.CONTEXT)
+    session.oracle.peers = Peers(client="editor/7", server="agent/0.4", protocol="1")
+
+
 CALL_SCENARIOS: Final[tuple[Scenario, ...]] = (answered_call, two_calls_any_order, batched_calls, cancelled_call, unanswered_call)
-HOSTILE_CALL_SCENARIOS: Final[tuple[Scenario, ...]] = (alike_ids, one_id_twice, server_reuses_id, too_many_calls)
+HOSTILE_CALL_SCENARIOS: Final[tuple[Scenario, ...]] = (
+    alike_ids,
+    one_id_twice,
+    server_reuses_id,
+    too_many_calls,
+    answer_in_the_other_type,
+)

@@ -7,9 +7,10 @@ from typing import Final
 
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._context_texts import TRACED, call_meta, some_trace
 from trio_oplog.testing._json_text import SpelledId, an_object, quoted
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._oracle import Arguments, CallFacts
+from trio_oplog.testing._facts import Arguments, CallFacts
 from trio_oplog.testing._session import Feature
 
 LONG: Final = "x" * 1023
@@ -43,7 +44,9 @@ def respelled(spelled: SpelledId, choices: ChoiceSource) -> str:
     return _RESPELLED.get(spelled.text, spelled.text) if choices.chance(4) else spelled.text
 
 
-def request_text(session: SessionBuilder, choices: ChoiceSource, method: str, spelled: SpelledId, params: str | None) -> str:
+def request_text(
+    session: SessionBuilder, choices: ChoiceSource, method: str, spelled: SpelledId, params: str | None, trace: str | None = None
+) -> str:
     """The text of a request, in one of the orders in which peers write its members."""
     members: list[tuple[str, str | None]] = [("method", quoted(method)), ("id", spelled.text), ("params", params)]
     order = choices.number(8)
@@ -55,8 +58,10 @@ def request_text(session: SessionBuilder, choices: ChoiceSource, method: str, sp
         members.insert(0, ("method", '"ping"'))  # the last one counts
     elif order == 5 and session.hostile:
         members.append(("error", "null"))
-    elif order == 6:
+    elif order == 6 and trace is None:
         members.append(("trace", '{"method":"tools/list","id":[]}'))
+    if trace is not None:
+        members.append(("trace", trace))
     return an_object(members, session.gap)
 
 
@@ -66,7 +71,15 @@ def some_call(session: SessionBuilder, choices: ChoiceSource, dialect: Feature, 
     plain = session.hostile is False
     tool = choices.pick(_TOOLS[:2] if plain else _TOOLS)
     threads, thread_id = _some_thread(choices, dialect)
-    meta, meta_thread, user_id = _some_meta(session, choices, dialect)
+    meta, said = _some_meta(session, choices, dialect)
+    trace = None
+    if dialect is Feature.CODEX and choices.chance(6):
+        traceparent, traced = some_trace(choices)
+        # Whether what ``_meta`` says counts where this is malformed, the rules leave open.
+        said = {name: value for name, value in said.items() if name not in TRACED} | traced
+        meta = meta if traced else None
+        said = said if traced else {}
+        trace = an_object([("traceparent", traceparent)], session.gap)
     members: list[tuple[str, str | None]] = [*threads]
     server = None
     if dialect is Feature.CODEX:
@@ -77,20 +90,22 @@ def some_call(session: SessionBuilder, choices: ChoiceSource, dialect: Feature, 
     named = tool not in {None, "5"}
     if tool is not None and "\ud800" in tool:
         session.features.add(Feature.LONE_SURROGATE)
+    meta_thread = said.pop("thread_id", None)
     facts = CallFacts(
         source=session.config.source,
         tool=str(tool) if named else "unknown",
         request_id=spelled.as_text,
         thread_id=thread_id or meta_thread,
-        user_id=user_id,
         server=server,
         arguments=arguments,
+        **said,
     )
     params = an_object(members, session.gap)
     if not plain and choices.chance(24):
         params, facts = _without_params(choices, facts)
+        trace = None
     method = "mcpServer/tool/call" if dialect is Feature.CODEX else "tools/call"
-    return request_text(session, choices, method, spelled, params), facts
+    return request_text(session, choices, method, spelled, params, trace), facts
 
 
 def _without_params(choices: ChoiceSource, facts: CallFacts) -> tuple[str, CallFacts]:
@@ -116,16 +131,22 @@ def _some_thread(choices: ChoiceSource, dialect: Feature) -> tuple[tuple[tuple[s
     return ((), None) if dialect is Feature.MCP and choices.number(3) < 2 else choices.pick(options)
 
 
-def _some_meta(session: SessionBuilder, choices: ChoiceSource, dialect: Feature) -> tuple[str | None, str | None, str | None]:
-    """The ``_meta``, the thread in it, and the user in it."""
+def _some_meta(session: SessionBuilder, choices: ChoiceSource, dialect: Feature) -> tuple[str | None, dict[str, str]]:
+    """The ``_meta``, and what it says."""
     kind = choices.number(8)
     if kind == 1:
-        return '{"agentserver_user_id":"alice"}', None, "alice"
+        return '{"agentserver_user_id":"alice"}', {"user_id": "alice"}
     if kind == 2 and dialect is Feature.MCP:
-        return '{"threadId":"t3","progressToken":1}', "t3", None
+        return '{"threadId":"t3","progressToken":1}', {"thread_id": "t3"}
     if kind == 3 and session.hostile:
-        return choices.pick(("[]", "null", "5", '{"agentserver_user_id":5,"threadId":[]}')), None, None
-    return None, None, None
+        return choices.pick(("[]", "null", "5", '{"agentserver_user_id":5,"threadId":[]}')), {}
+    if kind == 4:
+        traceparent, said = some_trace(choices)
+        return an_object([("progressToken", "2"), ("traceparent", traceparent)], session.gap), dict(said)
+    if kind == 5 and dialect is Feature.MCP:
+        members, said = call_meta(choices)
+        return an_object(members, session.gap), said
+    return None, {}
 
 
 def some_arguments(session: SessionBuilder, choices: ChoiceSource) -> tuple[str | None, Arguments]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Final, Self, TypeAlias
 
 from attrs import evolve, frozen
 
-from trio_oplog._operation import Config, Outcome
+from trio_oplog._operation import MAX_SUSPENDED_AGE, Config, Outcome
 from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, LONG
 from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_completion, some_item, turn_completed_text
 from trio_oplog.testing._json_text import SpelledId
+from trio_oplog.testing._expecting import Peers
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
-from trio_oplog.testing._oracle import Arguments, CallFacts, Ending, OpenCall
+from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Round
+from trio_oplog.testing._item_scenarios import open_item
+from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 
 _HI: Final = Arguments(text='{"text":"hi"}')
@@ -46,11 +50,10 @@ class Script:
         self.session.say(CLIENT, f'{{"method":"{method}","id":{spelled},"params":{params}}}')
         identity = SpelledId(spelled)
         plain = {"source": "sdk", "tool": "echo", "request_id": identity.as_text, "arguments": _HI}
-        self._begin(OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect))
+        self.session.oracle.begin(
+            OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect)
+        )
 
-    def _begin(self, call: OpenCall) -> None:
-        call.began = self.session.oracle.frame
-        self.session.oracle.begin(call)
 
     def answer(self, spelled: str = "1", members: str = _OK, text: str = "ok", **ending: Any) -> Self:
         """A response of the server's."""
@@ -84,7 +87,7 @@ class Script:
         """The server says its name."""
         self.client(f'{{"method":"{method}","id":"hello","params":{{}}}}')
         self.server('{"id":"hello","result":{"capabilities":{},"serverInfo":{"name":"everything","version":"1"}}}')
-        self.session.oracle.server_name = "everything"
+        self.session.oracle.peers = Peers(server="everything/1", server_name="everything")
         return self
 
     def started(self, key: ItemKey, choices: bytes = b"") -> Self:
@@ -92,7 +95,7 @@ class Script:
         members, facts = some_item(self.session, ChoiceSource(choices), key)
         self.server(item_text(self.session, "item/started", key, [*members, ("status", '"inProgress"')]))
         if self.session.config.record_items:
-            self._begin(self._item(key, facts))
+            self.session.oracle.begin_item(self._item(key, facts))
         return self
 
     def completed(self, key: ItemKey, choices: bytes = b"", end: bytes = b"", started_at_ms: int | None = None) -> Self:
@@ -101,7 +104,7 @@ class Script:
         more, ending = some_completion(self.session, ChoiceSource(end), key, started_at_ms)
         self.server(item_text(self.session, "item/completed", key, [*members, *more]))
         if self.session.config.record_items:
-            self.session.oracle.complete(self._item(key, facts), ending)
+            self.session.oracle.complete(self._item(key, facts, started_at_ms), ending)
         return self
 
     def nameless_item(self, key: ItemKey) -> Self:
@@ -111,10 +114,8 @@ class Script:
         self.session.oracle.complete(self._item(key, facts), Ending())
         return self
 
-    def _item(self, key: ItemKey, facts: CallFacts) -> OpenCall:
-        outlives = key.item_type == "commandExecution"
-        turn = (key.thread_id, key.turn_id)
-        return OpenCall(key=key, facts=facts, began=0, dialect=Feature.ITEMS, turn=turn, outlives_turn=outlives)
+    def _item(self, key: ItemKey, facts: CallFacts, started_at_ms: int | None = None) -> OpenCall:
+        return open_item(self.session, key, facts, started_at_ms)
 
     def turn_completed(self, key: ItemKey) -> Self:
         """``turn/completed``."""
@@ -130,16 +131,48 @@ class Example:
     law: Law | None
     session: Session
 
+    @property
+    def takes_time(self) -> bool:
+        """Whether it can only be shown by clocks that are set."""
+        return self.session.config.max_suspended_age < MAX_SUSPENDED_AGE
+
 
 _Lines: TypeAlias = Callable[[Script], object]
 
 
-def examples() -> Iterator[Example]:
-    """All of them, the most elementary first."""
+@cache
+def examples() -> tuple[Example, ...]:
+    """Of calls, items and noise: the most elementary first."""
+    return tuple(_examples())
+
+
+@cache
+def stories() -> tuple[Example, ...]:
+    """Of what calls wait for, who decides on them, and what else takes more than a line to tell."""
+    return tuple(Example(law, _told(story, config)) for law, config, story in STORIES)
+
+
+@cache
+def shared_examples() -> tuple[Example, ...]:
+    """Of several connections that share a table."""
+    return tuple(Example(law, _told(story, config, connections=2)) for law, config, story in SHARED_STORIES)
+
+
+def _examples() -> Iterator[Example]:
     for law, config, lines in (*_CALLS, *_FIELDS, *_ENDS, *_ITEMS, *_HOSTILE):
         yield _example(law, config, lines)
     for encoding in ("utf-8-sig", "utf-16", "utf-32-be"):
         yield _respelled(encoding)
+
+
+
+def _told(story: Story, config: dict[str, Any], connections: int = 1) -> Session:
+    made = Config(**{"source": "sdk", "workspace_id": "ws-1", **config})
+    session = SessionBuilder(made, ChoiceSource(b""), hostile=True, connections=connections)
+    # A story may pause, and has nobody to pause for.
+    for _ in story(session) or ():
+        pass
+    return session.finish()
 
 
 def _example(law: Law | None, config: dict[str, Any], lines: _Lines) -> Example:
@@ -238,12 +271,12 @@ _FIELDS: Final[tuple[_Row, ...]] = (
     (Law.ENV, {}, lambda s: s.codex_call(params='{"tool":"echo","server":"demo"}', arguments=Arguments(), server="demo")),
     (Law.ENV, {}, lambda s: s.call(**_args('{"environment_id":"env-7"}', "env-7"))),
     (Law.ENV, {"default_env_id": "box"}, lambda s: s.call(**_args('{"environment_id":""}'))),
-    (Law.ENV, {}, lambda s: (s.handshake(), s.call(), s.answer())),
+    (None, {}, lambda s: (s.handshake(), s.call(), s.answer())),
     (Law.ENV, {}, lambda s: s.server('{"id":"x","result":{"serverInfo":{"name":"stranger"}}}').call().answer()),
-    (Law.ENV, {}, lambda s: s.handshake().server('{"id":"x","result":{"serverInfo":{"name":"stranger"}}}').call().answer()),
-    (Law.ENV, {}, lambda s: (s.handshake("server/discover"), s.call(), s.call("2", **_args('{"environment_id":"e"}', "e")))),
+    (None, {}, lambda s: s.handshake().server('{"id":"x","result":{"serverInfo":{"name":"stranger"}}}').call().answer()),
+    (None, {}, lambda s: (s.handshake("server/discover"), s.call(), s.call("2", **_args('{"environment_id":"e"}', "e")))),
     (
-        Law.ENV,
+        None,
         {},
         lambda s: (
             s.call(),
@@ -296,7 +329,7 @@ _ENDS: Final[tuple[_Row, ...]] = (
     (Law.NAMES, {}, lambda s: (s.call('"\\udfff"'), s.call('"\\ud800"'))),
     (Law.OUTCOME, {}, lambda s: (s.call(), s.answer(**_text_answer("no", more=',"isError":true'), outcome=Outcome.TOOL_ERROR))),
     (Law.OUTCOME, {}, lambda s: (s.call(), s.answer(**_text_answer("yes", more=',"isError":false')))),
-    (Law.OUTCOME, {}, _result('{"resultType":"input_required","inputRequests":{}}', Outcome.INPUT_REQUIRED)),
+    (None, {}, _result('{"resultType":"input_required","requestState":"s"}', suspends=Round(signature=None, state="s"))),
     (Law.OUTCOME, {}, _result("null")),
     (
         Law.OUTCOME,
@@ -340,7 +373,7 @@ _ITEMS: Final[tuple[_Row, ...]] = (
     *((Law.ITEMS, {}, lambda s, method=method: s.server(_with_id(s, method))) for method in ("item/started", "item/completed")),
     (Law.INTERRUPTED, {}, lambda s: s.started(_mcp()).server(_TURN_REQUEST)),
     *((Law.TOOL, {}, lambda s, kind=kind: s.nameless_item(_mcp(kind=kind))) for kind in ("mcpToolCall", "dynamicToolCall")),
-    (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=5))),
+    (Law.SAME_EXECUTION, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=5))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp(), started_at_ms=6))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp(), started_at_ms=5), s.completed(_mcp("call_2"), started_at_ms=5))),
     (Law.EXECUTION_IDS, {}, lambda s: (s.completed(_mcp()), s.completed(_mcp()))),
@@ -348,7 +381,7 @@ _ITEMS: Final[tuple[_Row, ...]] = (
 )
 
 _HOSTILE: Final[tuple[_Row, ...]] = (
-    *((Law.RESPONSES_END, {}, _call_and(frame, "server")) for frame in ('{"method":"elicitation/create","id":0}', '{"id":0}')),
+    *((Law.RESPONSES_END, {}, _call_and(frame, "server")) for frame in ('{"method":"roots/list","id":0}', '{"id":0}')),
     (Law.RESPONSES_END, {}, _call_and('{"id":0,"error":null}', "server")),
     (Law.RESPONSES_END, {}, _call_and('{"method":"x/y","id":0,"result":{}}', "server")),
     (Law.RESPONSES_END, {}, _call_and('{"id":0,"result":{}}', "client")),

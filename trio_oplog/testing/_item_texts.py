@@ -11,13 +11,17 @@ from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._json_text import an_array, an_object, quoted
-from trio_oplog.testing._oracle import Arguments, CallFacts, Ending
+from trio_oplog.testing._facts import Arguments, CallFacts, Ending
 from trio_oplog.testing._session import Feature
 
 Members: TypeAlias = list[tuple[str, str | None]]
 
-ITEM_TYPES: Final = ("mcpToolCall", "commandExecution", "fileChange", "dynamicToolCall", "collabAgentToolCall", "webSearch")
-OTHER_ITEM_TYPES: Final = ("agentMessage", "userMessage", "reasoning", "plan", "subAgentActivity", "imageView", "sleep")
+ITEM_TYPES: Final = (
+    *("mcpToolCall", "commandExecution", "fileChange", "dynamicToolCall", "collabAgentToolCall", "webSearch"),
+    *("imageView", "imageGeneration", "sleep", "subAgentActivity"),
+)
+OTHER_ITEM_TYPES: Final = ("agentMessage", "userMessage", "reasoning", "plan", "contextCompaction", "enteredReviewMode")
+_WITHOUT_STATUS: Final = {"webSearch", "imageView", "sleep", "subAgentActivity"}
 
 
 @frozen
@@ -37,6 +41,13 @@ def item_text(session: SessionBuilder, method: str, key: ItemKey, body: Members,
     return an_object([("method", quoted(method)), ("id", request_id), ("params", params), ("emittedAtMs", "5")], session.gap)
 
 
+def turn_started_text(session: SessionBuilder, thread_id: str, turn_id: str) -> str:
+    """The text of ``turn/started``."""
+    turn = an_object([("id", quoted(turn_id)), ("items", "[]"), ("status", '"inProgress"')], session.gap)
+    params = an_object([("threadId", quoted(thread_id)), ("turn", turn)], session.gap)
+    return an_object([("method", '"turn/started"'), ("params", params)], session.gap)
+
+
 def turn_completed_text(session: SessionBuilder, thread_id: str, turn_id: str) -> str:
     """The text of ``turn/completed``."""
     turn = an_object([("id", quoted(turn_id)), ("items", "[]"), ("status", '"interrupted"'), ("error", "null")], session.gap)
@@ -48,8 +59,12 @@ def some_item(session: SessionBuilder, choices: ChoiceSource, key: ItemKey) -> t
     """What an item says of its call: the members, and the facts."""
     session.features.add(Feature.ITEMS)
     members, tool, server, arguments = _MAKERS[key.item_type](session, choices)
+    source = "llm"
+    if key.item_type == "commandExecution":
+        ran_by, source = choices.pick(((None, "llm"), ('"agent"', "llm"), ('"userShell"', session.config.source)))
+        members.append(("source", ran_by))
     facts = CallFacts(
-        source="llm",
+        source=source,
         tool=tool,
         request_id=key.item_id,
         thread_id=key.thread_id,
@@ -67,7 +82,9 @@ def some_completion(
     duration = choices.pick((None, 12, 0))
     members: Members = []
     ending = Ending()
-    if kind != "webSearch":
+    if kind == "imageGeneration":
+        members, ending = _some_image(choices)
+    elif kind not in _WITHOUT_STATUS:
         members, ending = _some_status(choices)
     more, ending = _some_result(session, choices, kind, ending)
     members += more
@@ -95,6 +112,18 @@ def _some_status(choices: ChoiceSource) -> tuple[Members, Ending]:
     return [("status", quoted(status))], Ending(outcome=outcome)
 
 
+def _some_image(choices: ChoiceSource) -> tuple[Members, Ending]:
+    status, failure, outcome = choices.pick(
+        (
+            ("completed", "null", None),
+            ("failed", "null", Outcome.FAILED),
+            ("generating", None, None),
+            ("completed", '{"kind":"moderation"}', Outcome.FAILED),
+        )
+    )
+    return [("status", quoted(status)), ("failure", failure)], Ending(outcome=outcome)
+
+
 def _some_result(session: SessionBuilder, choices: ChoiceSource, kind: str, ending: Ending) -> tuple[Members, Ending]:
     text = choices.pick(("ok", "", "grün 😀", "é" * (session.config.result_max_bytes // 2 + 1)))
     shown = quoted(text, escaped=session.escaped)
@@ -107,7 +136,7 @@ def _some_result(session: SessionBuilder, choices: ChoiceSource, kind: str, endi
     if kind != "mcpToolCall":
         return [], ending
     if ending.outcome is Outcome.FAILED and choices.chance(2):
-        error = an_object([("message", shown)], session.gap)
+        error = choices.pick((an_object([("message", shown)], session.gap), shown if text else "null"))
         return [("result", "null"), ("error", error)], evolve(ending, text=text)
     blocks = [an_object([("type", '"text"'), ("text", shown)], session.gap)]
     types = None
@@ -166,8 +195,30 @@ def _file_change(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str
 
 
 def _web_search(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
-    members: Members = [("query", choices.pick(('"weather"', '"wëather"'))), ("action", "null")]
-    return members, "webSearch", None, _composed(members[:1])
+    action = choices.pick(("null", '{"type":"search","query":"weather","queries":null}', None))
+    members: Members = [("query", choices.pick(('"weather"', '"wëather"'))), ("action", action)]
+    return members, "webSearch", None, _composed(members)
+
+
+def _image_view(*_: object) -> tuple[Members, str, str | None, Arguments]:
+    members: Members = [("path", '"/srv/a.png"')]
+    return members, "imageView", None, _composed(members)
+
+
+def _image_generation(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    members: Members = [("revisedPrompt", choices.pick(('"a cat"', "null"))), ("savedPath", choices.pick(('"/srv/c.png"', None)))]
+    return [*members, ("result", '""')], "imageGeneration", None, _composed(members)
+
+
+def _sleep(*_: object) -> tuple[Members, str, str | None, Arguments]:
+    members: Members = [("durationMs", "8000")]
+    return members, "sleep", None, _composed(members)
+
+
+def _sub_agent(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
+    kind = choices.pick(('"started"', '"interacted"', '"interrupted"'))
+    members: Members = [("kind", kind), ("agentThreadId", '"t9"'), ("agentPath", '"/root/first"')]
+    return members, "subAgentActivity", None, _composed(members)
 
 
 def _collab(_: SessionBuilder, choices: ChoiceSource) -> tuple[Members, str, str | None, Arguments]:
@@ -187,4 +238,8 @@ _MAKERS: Final = {
     "dynamicToolCall": _dynamic,
     "collabAgentToolCall": _collab,
     "webSearch": _web_search,
+    "imageView": _image_view,
+    "imageGeneration": _image_generation,
+    "sleep": _sleep,
+    "subAgentActivity": _sub_agent,
 }

@@ -16,7 +16,7 @@ BROKEN: Final[tuple[FrameData, ...]] = (
     "this is not json",
     '{"method":"tools/call","id":1,"params":{"name":"echo"',
     '{"id":1,"result":',
-    b'{"method":"tools/call","id":1,"params":{"name":"\xff\xfe"}}',
+    b'{"method":"tools/call","id":1,"params":{"name":"\xff\xfe}}',
     b"\x00\x00\x00\x00",
     "",
     "\n",

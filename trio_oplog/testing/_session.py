@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator, Sequence
 from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
-from trio_oplog._operation import ArgumentsMeta, Config, Operation, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, Operation, ResultMeta
 from trio_oplog.testing._laws import Law
 
 FrameData: TypeAlias = bytes | str
@@ -55,6 +56,23 @@ class Feature(StrEnum):
     NULL_ERROR = "a null error beside a result"
     UNANNOUNCED_ITEM = "a completed item without a beginning"
     ODD_SPELLING = "JSON that only Python's json reads, or UTF-16, or a byte order mark"
+    RESPELLED_ID = "an answer whose id is that of its call in the other type: 7 for '7'"
+    REPLACED_BYTES = "a frame that is no UTF-8"
+    GIST = "a result that says what it says in other ways than text blocks"
+    CONTEXT = "a client or a server that says who it is"
+    TRACE = "a call that belongs to a trace"
+    TASK = "a call that becomes a task, and ends with it"
+    ROUND = "a call that goes on with another request"
+    SUSPENDED = "a task or a round that nobody ends"
+    ELSEWHERE = "a task or a round that goes on over another connection"
+    WAIT = "a call that waits for a person"
+    APPROVAL = "a call that somebody or something approved, or did not"
+    REFUSAL = "a call that was refused"
+    SERVER_CANCELS = "a cancellation of the server's"
+    REPEATED_ITEM = "an item that is announced or completed again"
+    CLIENT_EXECUTION = "something that a client of Codex runs, writes or reads"
+    ACP = "a tool call of an ACP agent's"
+    HISTORY = "an ACP session that is loaded"
 
 
 @frozen(kw_only=True)
@@ -74,10 +92,14 @@ class Expected:
         arguments_meta: See ``Operation``.
         result_summary: See ``Operation``.
         result_meta: See ``Operation``.
+        context: See ``Operation``.
+        approval: See ``Operation``.
         composed: True where the arguments are put together from several fields of an item, so that their JSON value is
             determined but not their spelling (nor, when they are over the limit, their size and digest).
         execution: What makes it one and the same execution wherever it is seen; ``None`` where nothing does.
         began: The index of the frame with which the call began.
+        began_at: When that frame was seen, in seconds since the session began.
+        ended_at: When the call ended, in seconds since the session began.
         laws: The laws that this operation puts to the test more than others; the first is named when its fields are wrong.
     """
 
@@ -93,23 +115,38 @@ class Expected:
     arguments_meta: ArgumentsMeta | None = None
     result_summary: str | None = None
     result_meta: ResultMeta | None = None
+    context: Context | None = None
+    approval: Approval | None = None
     composed: bool = False
     execution: Hashable | None = None
     began: int = 0
+    began_at: float = 0.0
+    ended_at: float = 0.0
     laws: tuple[Law, ...] = ()
 
-    def differences(self, operation: Operation) -> dict[str, tuple[Any, Any]]:
+    def differences(self, operation: Operation, *, epoch: datetime | None = None) -> dict[str, tuple[Any, Any]]:
         """Compare with what was recorded.
 
         Args:
             operation: The operation.
+            epoch: When the session began, where each frame was shown at exactly its time.  ``None`` where it was not: then the
+                times are not compared, and of a wait only whether there was one.
 
         Returns:
             For each field that differs the expected and the recorded value, in the order of the fields.
         """
         found: dict[str, tuple[Any, Any]] = {}
-        for name in _COMPARED:
-            wanted, got = getattr(self, name), getattr(operation, name)
+        pairs = [(name, getattr(self, name), getattr(operation, name)) for name in _COMPARED]
+        if epoch is None:
+            pairs = [(name, _with_wait_of(wanted, got), got) for name, wanted, got in pairs]
+        else:
+            seconds = self.ended_at - self.began_at
+            pairs += [
+                ("started_at", epoch + timedelta(seconds=self.began_at), operation.started_at),
+                ("completed_at", epoch + timedelta(seconds=self.ended_at), operation.completed_at),
+                ("duration_ms", int(seconds * 1000), operation.duration_ms),
+            ]
+        for name, wanted, got in pairs:
             # Equal is not enough: True == 1, and a str is no Outcome.
             if (wanted != got or type(wanted) is not type(got)) and not (self.composed and _same_value(name, wanted, got)):
                 found[name] = (wanted, got)
@@ -132,7 +169,17 @@ _COMPARED = (
     "is_error",
     "result_summary",
     "result_meta",
+    "context",
+    "approval",
 )
+
+
+def _with_wait_of(wanted: Any, got: Any) -> Any:
+    """What is wanted, with the other's wait where both have one: no two clocks agree."""
+    waits = (getattr(wanted, "waited_ms", None), getattr(got, "waited_ms", None))
+    if None in waits or type(waits[1]) is not int or waits[1] < 0:
+        return wanted
+    return evolve(wanted, waited_ms=waits[1])
 
 
 def _same_value(name: str, wanted: Any, got: Any) -> bool:
@@ -155,12 +202,18 @@ class SessionFrame:
         data: The frame: ``str``, or ``bytes`` where it has no equal ``str`` or came as bytes.
         due: The operations that must have come once this frame was seen, and not before.
         laws: The laws that this frame puts to the test; the first is named when it does what it must not.
+        connection: Which of the session's connections it goes over.
+        at: When it is seen, in seconds since the session began.
+        closing: Where its connection ends with this frame, the operations that must come of that; else ``None``.
     """
 
     direction: Direction
     data: FrameData
     due: tuple[Expected, ...] = ()
     laws: tuple[Law, ...] = ()
+    connection: int = 0
+    at: float = 0.0
+    closing: tuple[Expected, ...] | None = None
 
     def __str__(self) -> str:
         shown = self.data if isinstance(self.data, str) and self.data.isprintable() else repr(self.data)
@@ -174,13 +227,15 @@ class Session:
     Attributes:
         config: What the implementation under test is to be made with.
         frames: The frames in the order in which a gateway between both sides sees them.
-        unanswered: The operations that must come when the connection ends.
+        unanswered: The operations that must come when everything ends: what is open, and what waits for a task or a round.
+        ended_at: When that is, in seconds since the session began.
         features: What occurs in it.
     """
 
     config: Config
     frames: tuple[SessionFrame, ...] = ()
     unanswered: tuple[Expected, ...] = ()
+    ended_at: float = 0.0
     features: frozenset[Feature] = frozenset()
     # How it was made: whoever made the session can play the same calls in another order.
     plan: Any = field(default=None, eq=False, repr=False)
@@ -188,7 +243,12 @@ class Session:
     @property
     def expected(self) -> tuple[Expected, ...]:
         """Every operation that must come of it, in the order in which the calls end."""
-        return (*(each for frame in self.frames for each in frame.due), *self.unanswered)
+        return (*(each for frame in self.frames for each in (*frame.due, *(frame.closing or ()))), *self.unanswered)
+
+    @property
+    def connections(self) -> int:
+        """How many connections it goes over."""
+        return max((frame.connection for frame in self.frames), default=0) + 1
 
     def __repr__(self) -> str:
         return "\n".join(("Session(", *(f"    {line}" for line in self._lines()), ")"))
@@ -202,17 +262,21 @@ class Session:
 
     def _lines(self) -> Iterator[str]:
         yield _shown_config(self.config)
+        several = self.connections > 1
         for number, frame in enumerate(self.frames):
-            yield f"{number:3} {frame}"
+            yield f"{number:3} {f'[{frame.connection}] ' if several else ''}{frame}"
             yield from _shown_due(frame.due)
+            if frame.closing is not None:
+                yield f"    [{frame.connection}] close()"
+                yield from _shown_due(frame.closing)
         yield "    close()"
         yield from _shown_due(self.unanswered)
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, ResultMeta):
+    if isinstance(value, ResultMeta | Context | Approval):
         known = asdict(value, filter=lambda _, each: each is not None)
-        return f"ResultMeta({', '.join(f'{name}={each!s}' for name, each in known.items())})"
+        return f"{type(value).__name__}({', '.join(f'{name}={each!s}' for name, each in known.items())})"
     return _shortened(repr(value))
 
 
@@ -223,7 +287,10 @@ def _shown_due(due: Sequence[Expected]) -> Iterator[str]:
 
 def _shown_config(config: Config) -> str:
     plain = Config(source=config.source, workspace_id=config.workspace_id)
-    names = ("args_max_bytes", "result_max_bytes", "user_id", "default_env_id", "max_pending", "record_items")
+    names = (
+        *("args_max_bytes", "result_max_bytes", "user_id", "default_env_id", "max_pending", "record_items"),
+        *("transport", "max_suspended", "max_suspended_age"),
+    )
     changed = [f"{name}={getattr(config, name)!r}" for name in names if getattr(config, name) != getattr(plain, name)]
     return f"Config({', '.join([f'source={config.source!r}', f'workspace_id={config.workspace_id!r}', *changed])})"
 

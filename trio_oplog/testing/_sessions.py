@@ -10,7 +10,11 @@ from attrs import evolve, frozen
 from hypothesis import strategies as st
 
 from trio_oplog._operation import Config
+from trio_oplog.testing._acp_scenarios import ACP_SCENARIOS
+from trio_oplog.testing._approval_scenarios import APPROVAL_SCENARIOS
+from trio_oplog.testing._asking_scenarios import ASKING_SCENARIOS
 from trio_oplog.testing._builder import SessionBuilder
+from trio_oplog.testing._byte_scenarios import BYTE_SCENARIOS
 from trio_oplog.testing._call_scenarios import (
     CALL_SCENARIOS,
     HOSTILE_CALL_SCENARIOS,
@@ -20,6 +24,7 @@ from trio_oplog.testing._call_scenarios import (
     unanswered_call,
 )
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._execution_scenarios import EXECUTION_SCENARIOS
 from trio_oplog.testing._item_scenarios import (
     HOSTILE_ITEM_SCENARIOS,
     ITEM_SCENARIOS,
@@ -29,12 +34,21 @@ from trio_oplog.testing._item_scenarios import (
     whole_item,
 )
 from trio_oplog.testing._noise_scenarios import NOISE_SCENARIOS, QUIET_SCENARIOS, broken_json
+from trio_oplog.testing._review_scenarios import REVIEW_SCENARIOS
+from trio_oplog.testing._round_scenarios import ROUND_SCENARIOS
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
+from trio_oplog.testing._shared_scenarios import SHARED_SCENARIOS
+from trio_oplog.testing._task_scenarios import TASK_SCENARIOS
+from trio_oplog.testing._turn_scenarios import TURN_SCENARIOS
 
-_BYTES: Final = 32  # of an scenario, of a schedule, of knobs and of a configuration
+_BYTES: Final = 32  # of a scenario, of a schedule, of knobs and of a configuration
 _JOINS_FROM: Final = 208
 
-_FRIENDLY: Final[tuple[Scenario, ...]] = (*CALL_SCENARIOS, *ITEM_SCENARIOS, *QUIET_SCENARIOS, handshake)
+_OF_CODEX: Final[tuple[Scenario, ...]] = (*APPROVAL_SCENARIOS, *REVIEW_SCENARIOS, *TURN_SCENARIOS, *EXECUTION_SCENARIOS)
+_OF_MCP: Final[tuple[Scenario, ...]] = (*TASK_SCENARIOS, *ROUND_SCENARIOS, *ASKING_SCENARIOS)
+# What peers do that only began after calls, items and noise were told of: these are half of all.
+_LATER: Final = (*_OF_CODEX, *_OF_MCP, *ACP_SCENARIOS)
+_FRIENDLY: Final[tuple[Scenario, ...]] = (*CALL_SCENARIOS, *ITEM_SCENARIOS, *QUIET_SCENARIOS, handshake, *_LATER)
 _HOSTILE: Final[tuple[Scenario, ...]] = (
     *CALL_SCENARIOS,
     *ITEM_SCENARIOS,
@@ -45,11 +59,22 @@ _HOSTILE: Final[tuple[Scenario, ...]] = (
     *CALL_SCENARIOS,
     handshake,
     broken_json,
+    *_LATER,
+    *BYTE_SCENARIOS,
 )
-# What an MCP server does instead of speaking of items.
-_WITHOUT_ITEMS: Final[Mapping[Scenario, Scenario]] = dict.fromkeys((*ITEM_SCENARIOS, *HOSTILE_ITEM_SCENARIOS), answered_call) | {
-    other_items: handshake
-}
+_SHARED: Final[tuple[Scenario, ...]] = (
+    *(SHARED_SCENARIOS * 4),
+    *CALL_SCENARIOS,
+    *ITEM_SCENARIOS,
+    *HOSTILE_CALL_SCENARIOS,
+    *_LATER,
+    *BYTE_SCENARIOS,
+)
+# What an MCP server does instead of speaking of items, and Codex instead of tasks and rounds.
+_WITHOUT_ITEMS: Final[Mapping[Scenario, Scenario]] = dict.fromkeys(
+    (*ITEM_SCENARIOS, *HOSTILE_ITEM_SCENARIOS, *_OF_CODEX), answered_call
+) | {other_items: handshake}
+_WITHOUT_MCP: Final[Mapping[Scenario, Scenario]] = dict.fromkeys(_OF_MCP, whole_item)
 _SINGLE: Final[tuple[Scenario, ...]] = (answered_call, whole_item, unannounced_item, unanswered_call, unfinished_item)
 
 
@@ -63,26 +88,29 @@ class _Plan:
     schedule: bytes
     knobs: bytes
     hostile: bool
+    connections: int = 1
 
 
 def perform(plan: _Plan) -> Session:
     """Let the scenarios of a plan take turns, and write down what is said."""
-    session = SessionBuilder(plan.config, ChoiceSource(plan.knobs), hostile=plan.hostile)
-    running: list[Iterator[None]] = []
+    session = SessionBuilder(plan.config, ChoiceSource(plan.knobs), hostile=plan.hostile, connections=plan.connections)
+    running: list[tuple[int, Iterator[None]]] = []
     for data in plan.scenarios:
         choices = ChoiceSource(data)
         scenario = choices.pick(plan.table)
-        running.append(
-            (_WITHOUT_ITEMS.get(scenario, scenario) if Feature.CODEX not in session.dialects else scenario)(session, choices)
-        )
+        for dialect, instead in ((Feature.CODEX, _WITHOUT_ITEMS), (Feature.MCP, _WITHOUT_MCP)):
+            scenario = scenario if dialect in session.dialects else instead.get(scenario, scenario)
+        home = choices.number(plan.connections) if plan.connections > 1 else 0
+        running.append((home, scenario(session, choices)))
     turns = ChoiceSource(plan.schedule)
     while running:
         turn = turns.number(256)
         session.joins = turn >= _JOINS_FROM
-        story = running[turn % len(running)]
-        # An scenario that has nothing left to say is over.
+        home, story = running[turn % len(running)]
+        session.connection = home
+        # A scenario that has nothing left to say is over.
         if next(story, story) is story:
-            running.remove(story)
+            running.remove((home, story))
     return session.finish(plan)
 
 
@@ -97,12 +125,16 @@ def _some_config(data: bytes, *, hostile: bool) -> Config:
         result_max_bytes=choices.pick((16, 7, 1, 0)),
         user_id=choices.pick((None, None, "pinned")),
         default_env_id=choices.pick(("local", "box")),
-        max_pending=choices.pick((1024, 1024, 3, 2, 1024, 1)),
-        record_items=not choices.chance(6),
+        max_pending=choices.pick((1024, 1024, 3, 2, 1024, 1, 1024, 1024)),
+        record_items=not choices.chance(8),
+        transport=choices.pick((None, None, "stdio", "http")),
+        max_suspended=choices.pick((1024, 1024, 1024, 1024, 1024, 1024, 1, 2)),
     )
 
 
-def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None = None) -> st.SearchStrategy[Session]:
+def sessions(
+    *, hostile: bool = True, max_acts: int = 10, config: Config | None = None, connections: int = 1
+) -> st.SearchStrategy[Session]:
     """Whole two-way sessions, each with the operations that must come of it.
 
     A session is made of scenarios (a call and its answer, an item that its turn leaves behind, a broken frame) that take turns.
@@ -112,11 +144,13 @@ def sessions(*, hostile: bool = True, max_acts: int = 10, config: Config | None 
         hostile: Whether everything may occur that ``Feature`` lists, or only what well-behaved peers do.
         max_acts: How many scenarios take turns, at most.
         config: What the implementation is to be made with; ``None`` draws one, with small limits where it is hostile.
+        connections: Over how many connections they take turns.  With more than one, calls wait for tasks and rounds in a table
+            that the connections share, and some sessions open more for a while; ``play()`` needs a gateway for these.
 
     Returns:
         A strategy of ``Session``.
     """
-    return _sessions(hostile=hostile, max_acts=max_acts, config=config)
+    return _sessions(hostile=hostile, max_acts=max_acts, config=config, connections=connections)
 
 
 # Hypothesis would put one drawn part of a session in the place of another, up to five times before it draws a new session, and
@@ -130,12 +164,12 @@ def _parts(count: int) -> st.SearchStrategy[tuple[bytes, ...]]:
 
 
 @st.composite
-def _sessions(draw: st.DrawFn, *, hostile: bool, max_acts: int, config: Config | None) -> Session:
+def _sessions(draw: st.DrawFn, *, hostile: bool, max_acts: int, config: Config | None, connections: int) -> Session:
     scenarios = draw(_SCENARIOS(max_size=max_acts))
     schedule, knobs, some = draw(_parts(3))
     made = config or _some_config(some, hostile=hostile)
-    table = _HOSTILE if hostile else _FRIENDLY
-    return perform(_Plan(made, table, tuple(scenarios), schedule, knobs, hostile))
+    table = _SHARED if connections > 1 else _HOSTILE if hostile else _FRIENDLY
+    return perform(_Plan(made, table, tuple(scenarios), schedule, knobs, hostile, connections))
 
 
 def tool_calls(*, hostile: bool = True, config: Config | None = None) -> st.SearchStrategy[Session]:

@@ -122,7 +122,7 @@ class EndsTheOldestWhateverItsId(Reference):
 
 @breaks(Law.UNANSWERED)
 class ForgetsUnansweredCalls(Reference):
-    def close(self) -> None:
+    def close_calls(self) -> None:
         self.open.clear()
 
 
@@ -206,7 +206,7 @@ class BelievesTheClient(Reference):
 class RecordsCancelledCallsTwice(Reference):
     """The call stays open, and its late answer is one more operation."""
 
-    def cancel(self, key: Any) -> None:
+    def cancel(self, key: Any, reason: str | None = None) -> None:
         call = None if key is None else self.oldest(key)
         if call is not None:
             self.end(call, outcome=Outcome.CANCELLED)
@@ -215,7 +215,7 @@ class RecordsCancelledCallsTwice(Reference):
 
 @breaks(Law.CANCELLED)
 class IgnoresCancellation(Reference):
-    def cancel(self, key: Any) -> None:
+    def cancel(self, key: Any, reason: str | None = None) -> None:
         pass
 
 
@@ -314,9 +314,9 @@ class KeepsOversizedFrames(Reference):
 class RemembersEveryCancellation(Reference):
     """To ignore the late answers of cancelled calls, it thinks."""
 
-    def cancel(self, key: Any) -> None:
+    def cancel(self, key: Any, reason: str | None = None) -> None:
         self.__dict__.setdefault("cancelled", []).append(key)
-        super().cancel(key)
+        super().cancel(key, reason)
 
 
 @breaks(Law.FRAMES_UNTOUCHED)
@@ -340,7 +340,7 @@ class TrimsTheFrame(Reference):
 class KnowsNoMemoryviews(Reference):
     def text(self, frame: Any) -> str:
         if isinstance(frame, memoryview):
-            raise UnicodeError
+            raise ValueError
         return super().text(frame)
 
 
@@ -507,8 +507,8 @@ class HearsNoHandshake(Reference):
 
 @breaks(Law.ITEMS)
 class RecordsItemsUnasked(Reference):
-    def __init__(self, submitter: Any, config: Any) -> None:
-        super().__init__(submitter, evolve(config, record_items=True))
+    def __init__(self, submitter: Any, config: Any, **more: Any) -> None:
+        super().__init__(submitter, evolve(config, record_items=True), **more)
 
 
 @breaks(Law.EXECUTION_IDS)
