@@ -11,7 +11,7 @@ from trio_oplog._recording.calls import OpenCalls
 from trio_oplog._recording.consent import Ask, Consent, new_ask
 from trio_oplog._recording.dialects import mcp
 from trio_oplog._recording.dialects.events import About, Call, Decision, HookRan, Prompt, Resolved, Review
-from trio_oplog._recording.dialects.results import read_problem
+from trio_oplog._recording.dialects.results import is_present, read_message
 from trio_oplog._recording.envelope import RequestKey, respelled
 from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.recorder import Recorder
@@ -91,8 +91,8 @@ class Approvals:
             return
         prompt = found.prompt
         decision = Decision()
-        if reply is not None and (problem := read_problem(reply.error)) is not None:
-            decision = Decision(reason=optional_name(problem[0]))
+        if reply is not None and is_present(reply.error):
+            decision = Decision(reason=optional_name(read_message(reply.error)))
         elif reply is not None and prompt.read_reply is not None:
             decision = prompt.read_reply(reply, prompt)
         found.consent.settle(found.ask, self._recorder.monotonic(), decision, DecidedBy.CLIENT)

@@ -121,7 +121,8 @@ def ask_permission(
         The id of the request, and the call and the question, if it is about one.
     """
     params = an_object(
-        [("sessionId", quoted(session_id)), ("toolCall", update_text(session, call_id, said[0])), ("options", OPTIONS)], session.gap
+        [("sessionId", quoted(session_id)), ("toolCall", update_text(session, call_id, said[0])), ("options", OPTIONS)],
+        session.gap,
     )
     spelled = session.ask("session/request_permission", params, Law.APPROVAL_LINK)
     call = session.oracle.hear(session_id, call_id, said[1], permission=True)

@@ -179,9 +179,13 @@ def mcp_item(session: SessionBuilder, key: ItemKey, method: str, tool: str, argu
         session.oracle.begin_item(call)
 
 
-def ask_mcp(session: SessionBuilder, thread_id: str, tool: str, params: str, call: OpenCall | None, server: str = "demo") -> Asked:
+def ask_mcp(
+    session: SessionBuilder, thread_id: str, tool: str, params: str, call: OpenCall | None, server: str = "demo"
+) -> Asked:
     """Codex asks for the approval of an MCP call, which it does not name."""
-    meta = an_object([("codex_approval_kind", '"mcp_tool_call"'), ("tool_name", quoted(tool)), ("tool_params", params)], session.gap)
+    meta = an_object(
+        [("codex_approval_kind", '"mcp_tool_call"'), ("tool_name", quoted(tool)), ("tool_params", params)], session.gap
+    )
     members = [("threadId", quoted(thread_id)), ("serverName", quoted(server)), ("mode", '"form"'), ("_meta", meta)]
     return Asked(session, ELICITATION, an_object(members, session.gap), call)
 
@@ -270,4 +274,3 @@ APPROVAL_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
         approval_of_nothing,
     )
 )
-

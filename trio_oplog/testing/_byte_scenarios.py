@@ -16,7 +16,12 @@ from trio_oplog.testing._session import Feature
 from trio_oplog.testing._task_scenarios import call_tool
 
 # Latin-1, half a character of UTF-8 before something else, and what is never UTF-8.
-DAMAGED: Final = ((b"caf\xe9", "caf\ufffd"), (b"\xe2\x82!", "\ufffd\ufffd!"), (b"\xff\xff", "\ufffd\ufffd"), (b"\xc3\xa9\xe9", "é\ufffd"))
+DAMAGED: Final = (
+    (b"caf\xe9", "caf\ufffd"),
+    (b"\xe2\x82!", "\ufffd\ufffd!"),
+    (b"\xff\xff", "\ufffd\ufffd"),
+    (b"\xc3\xa9\xe9", "é\ufffd"),
+)
 
 _LONGEST: Final = 7
 

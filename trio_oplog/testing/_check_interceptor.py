@@ -237,7 +237,9 @@ def _check_memory(factory: InterceptorFactory) -> None:
     held = _blocks(lambda: _leave(interceptor, _REMEMBERED, _NEWS))
     close(interceptor)
     if held > _BLOCKS:
-        detail = f"after {_REMEMBERED} items, ACP calls, reviews and requests that nobody answers, {_NEWS} more hold {held} blocks"
+        detail = (
+            f"after {_REMEMBERED} items, ACP calls, reviews and requests that nobody answers, {_NEWS} more hold {held} blocks"
+        )
         raise LawBroken(Law.MEMORY, detail)
 
 
@@ -291,12 +293,20 @@ def _flood(interceptor: FrameObserver, start: int, count: int) -> None:
 
 # Each of these is remembered for a while, or waits for what never comes; %d is a number.
 _LEAVINGS: Final = (
-    (Direction.SERVER_TO_CLIENT, '{"method":"session/update","params":{"sessionId":"s","update":{"sessionUpdate":"tool_call_update",'
-    '"toolCallId":"c%d","status":"completed"}}}'),
-    (Direction.SERVER_TO_CLIENT, '{"method":"hook/started","params":{"threadId":"t1","run":{"id":"h:%d","eventName":"preToolUse",'
-    '"status":"running"}}}'),
-    (Direction.SERVER_TO_CLIENT, '{"method":"item/autoApprovalReview/started","params":{"threadId":"t1","reviewId":"r",'
-    '"targetItemId":"x%d","review":{"status":"inProgress"}}}'),
+    (
+        Direction.SERVER_TO_CLIENT,
+        '{"method":"session/update","params":{"sessionId":"s","update":{"sessionUpdate":"tool_call_update",'
+        '"toolCallId":"c%d","status":"completed"}}}',
+    ),
+    (
+        Direction.SERVER_TO_CLIENT,
+        '{"method":"hook/started","params":{"threadId":"t1","run":{"id":"h:%d","eventName":"preToolUse","status":"running"}}}',
+    ),
+    (
+        Direction.SERVER_TO_CLIENT,
+        '{"method":"item/autoApprovalReview/started","params":{"threadId":"t1","reviewId":"r",'
+        '"targetItemId":"x%d","review":{"status":"inProgress"}}}',
+    ),
     (Direction.SERVER_TO_CLIENT, '{"method":"elicitation/create","id":%d,"params":{"message":"?"}}'),
     (Direction.SERVER_TO_CLIENT, '{"method":"item/fileChange/requestApproval","id":%d,"params":{"threadId":"t1","itemId":"n"}}'),
     (Direction.SERVER_TO_CLIENT, '{"method":"notifications/tasks/status","params":{"taskId":"k%d","status":"completed"}}'),

@@ -194,13 +194,19 @@ SHARED_STORIES: Final[tuple[Row, ...]] = (
     ),
     (Law.SUSPENDED_ELSEWHERE, {}, _round_over_there),
     (Law.SUSPENDED_ELSEWHERE, {}, _one_id_over_there),
-    (Law.SUSPENDED_BOUNDED, {"max_suspended": 1}, lambda session: [tasks.begin_task(session, tasks.OLD) for _ in range(2)] and None),
+    (
+        Law.SUSPENDED_BOUNDED,
+        {"max_suspended": 1},
+        lambda session: [tasks.begin_task(session, tasks.OLD) for _ in range(2)] and None,
+    ),
 )
 
 # -- who decides ---------------------------------------------------------------------------------------------------------
 
 
-def _item(item_type: str, story: Callable[[SessionBuilder, ItemKey], Iterable[object] | None], *, end: bytes | None = _PLAIN) -> Story:
+def _item(
+    item_type: str, story: Callable[[SessionBuilder, ItemKey], Iterable[object] | None], *, end: bytes | None = _PLAIN
+) -> Story:
     """An item that is open while something is asked about it; ``end`` are the choices of its completion."""
 
     def told(session: SessionBuilder) -> Iterator[object]:
@@ -442,10 +448,7 @@ def _resource(session: SessionBuilder) -> None:
 
 
 _ITEMS: Final[tuple[Row, ...]] = (
-    *(
-        (Law.SAME_EXECUTION, {}, lambda session, kind=kind: _repeated(session, own_item(session, kind)))
-        for kind in ITEM_TYPES
-    ),
+    *((Law.SAME_EXECUTION, {}, lambda session, kind=kind: _repeated(session, own_item(session, kind))) for kind in ITEM_TYPES),
     (Law.SAME_EXECUTION, {}, _again_later),
     *((Law.TURN_ENDS, {}, _left(how)) for how in (_new_turn, _same_turn, _other_thread, _closed)),
     *((Law.TURN_ENDS, {}, _left(how, "commandExecution")) for how in (_new_turn, _closed, _asked_at_the_end_of_its_turn)),
@@ -532,7 +535,11 @@ def _loaded(session: SessionBuilder) -> None:
 
 _ACP: Final[tuple[Row, ...]] = (
     (Law.ACP_CALLS, {}, _agent(("pending", {"kind": "execute", "title": "ls"}), ("completed", {"text": "ok"}))),
-    (Law.ACP_CALLS, {}, _agent(("pending", {"raw_input": "{}"}), (None, {"raw_input": '{ "p":1}'}), ("failed", {"output": "no"}))),
+    (
+        Law.ACP_CALLS,
+        {},
+        _agent(("pending", {"raw_input": "{}"}), (None, {"raw_input": '{ "p":1}'}), ("failed", {"output": "no"})),
+    ),
     (Law.ACP_CALLS, {}, _agent(("pending", {"kind": "read"}), (None, {"name": "Read", "text": "early"}), ("completed", {}))),
     (Law.ACP_CALLS, {}, _agent(("pending", {"output": "early"}), ("completed", {"text": "late", "output": "raw"}))),
     (Law.ACP_CALLS, {}, _agent(("pending", {}), ("completed", {}), ("completed", {}))),
@@ -632,9 +639,7 @@ def _cancelled(reason: str, text: str) -> Story:
 
 
 _EMBEDDED: Final = '{"type":"resource","resource":{"uri":"demo://a","text":"inside"}}'
-_CLIENT_META: Final = (
-    f'{{"io.modelcontextprotocol/protocolVersion":"{PROTOCOL}","io.modelcontextprotocol/clientInfo":{{"name":"cli","version":"2"}}}}'
-)
+_CLIENT_META: Final = f'{{"io.modelcontextprotocol/protocolVersion":"{PROTOCOL}","io.modelcontextprotocol/clientInfo":{{"name":"cli","version":"2"}}}}'
 _FIELDS: Final[tuple[Row, ...]] = (
     *(
         (Law.CONTEXT, {}, _introduced(hello))

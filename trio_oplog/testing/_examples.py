@@ -50,10 +50,7 @@ class Script:
         self.session.say(CLIENT, f'{{"method":"{method}","id":{spelled},"params":{params}}}')
         identity = SpelledId(spelled)
         plain = {"source": "sdk", "tool": "echo", "request_id": identity.as_text, "arguments": _HI}
-        self.session.oracle.begin(
-            OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect)
-        )
-
+        self.session.oracle.begin(OpenCall(key=identity.key, facts=CallFacts(**{**plain, **facts}), began=0, dialect=dialect))
 
     def answer(self, spelled: str = "1", members: str = _OK, text: str = "ok", **ending: Any) -> Self:
         """A response of the server's."""
@@ -163,7 +160,6 @@ def _examples() -> Iterator[Example]:
         yield _example(law, config, lines)
     for encoding in ("utf-8-sig", "utf-16", "utf-32-be"):
         yield _respelled(encoding)
-
 
 
 def _told(story: Story, config: dict[str, Any], connections: int = 1) -> Session:

@@ -19,7 +19,13 @@ _REFUSED: Final = Ending(text="not allowed", outcome=Outcome.RPC_ERROR, error_co
 
 # Each method with the params that are its arguments; what a request has besides is left out.
 EXECUTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "command/exec": (("command", '["ls", "-l"]'), ("cwd", '"/srv"'), ("env", '{"A":"1"}'), ("timeoutMs", "100"), ("processId", '"p"')),
+    "command/exec": (
+        ("command", '["ls", "-l"]'),
+        ("cwd", '"/srv"'),
+        ("env", '{"A":"1"}'),
+        ("timeoutMs", "100"),
+        ("processId", '"p"'),
+    ),
     "process/spawn": (("command", '["sh"]'), ("cwd", '"/srv"'), ("timeoutMs", "null")),
     "fs/writeFile": (("path", '"/srv/a"'), ("dataBase64", '"aGk="')),
     "fs/remove": (("path", '"/srv/a"'), ("recursive", "true"), ("force", "false")),
@@ -113,8 +119,12 @@ def exit_process(session: SessionBuilder, handle: str, spelled: SpelledId, code:
 
 def other_requests(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     """What only looks around, or writes to what runs already, is no call."""
-    method = choices.pick(("fs/readFile", "fs/getMetadata", "command/exec/write", "process/kill", "thread/shellCommand", "turn/start"))
-    spelled = session.request(method, '{"path":"/srv/a","threadId":"t7","processHandle":"h","command":"ls"}', Law.CLIENT_EXECUTIONS)
+    method = choices.pick(
+        ("fs/readFile", "fs/getMetadata", "command/exec/write", "process/kill", "thread/shellCommand", "turn/start")
+    )
+    spelled = session.request(
+        method, '{"path":"/srv/a","threadId":"t7","processHandle":"h","command":"ls"}', Law.CLIENT_EXECUTIONS
+    )
     yield
     session.respond(spelled, "result", '{"exitCode":0,"stdout":"x"}', Law.CLIENT_EXECUTIONS)
 

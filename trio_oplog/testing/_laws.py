@@ -36,7 +36,9 @@ class Law(StrEnum):
     ROUNDS = "a call that is asked for input goes on with the retry that has its tool, arguments, state and answers"
     SUSPENDED = "a task or a round that nobody ends is recorded when its table closes, as it was last seen"
     SUSPENDED_BOUNDED = "no more calls wait for a task or a round than the limit, and none for longer: what falls out is recorded"
-    SUSPENDED_ELSEWHERE = "a task or a round goes on over any connection that shares its table, and outlives the one that began it"
+    SUSPENDED_ELSEWHERE = (
+        "a task or a round goes on over any connection that shares its table, and outlives the one that began it"
+    )
 
     APPROVALS = "approval says what was decided, by whom, after how long and why: of several the last, and how many there were"
     APPROVAL_LINK = "an approval is that of the call that it is about; what is about no call leaves nothing"

@@ -307,7 +307,9 @@ class Oracle:
 
     def item(self, thread_id: str, item_id: str) -> OpenCall | None:
         """The open item that an approval names."""
-        return next((each for each in self.open if each.turn and (each.turn[0], each.facts.request_id) == (thread_id, item_id)), None)
+        return next(
+            (each for each in self.open if each.turn and (each.turn[0], each.facts.request_id) == (thread_id, item_id)), None
+        )
 
     def item_or_early(self, thread_id: str, item_id: str) -> OpenCall:
         """The open item that a review or a hook names, or a place for what is decided before it is announced."""
@@ -417,5 +419,3 @@ def _other_type(key: Hashable) -> Hashable:
     if kind == "number" and value == value.to_integral_value():
         return ("string", str(int(value)))
     return ("number", Decimal(value)) if kind == "string" and _INTEGER.fullmatch(value) else None
-
-

@@ -48,7 +48,11 @@ def _say_review(session: SessionBuilder, key: ItemKey, stage: str, review_id: st
 
 
 def hook(
-    session: SessionBuilder, key: ItemKey, event: str = "permissionRequest", status: str = "completed", reasons: tuple[str, ...] = ()
+    session: SessionBuilder,
+    key: ItemKey,
+    event: str = "permissionRequest",
+    status: str = "completed",
+    reasons: tuple[str, ...] = (),
 ) -> Iterator[None]:
     """A hook runs for an item, announced or not; its run names the item at the end of its id only."""
     number = session.fresh()

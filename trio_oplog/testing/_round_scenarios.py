@@ -54,9 +54,7 @@ def ask_for_input(
     ]
     session.respond(spelled, "result", an_object(members, session.gap), Law.ROUNDS)
     keys = _ASKED_FOR[requests]
-    wanted = Round(
-        signature=dialogue.signature, state=state, elicits="who" if "who" in keys else None, keys=frozenset(keys)
-    )
+    wanted = Round(signature=dialogue.signature, state=state, elicits="who" if "who" in keys else None, keys=frozenset(keys))
     session.oracle.answer(spelled.key, Ending(suspends=wanted))
 
 
@@ -97,7 +95,9 @@ def retry(
         session.gap,
     )
     spelled = spelled or session.fresh_id()
-    session.say(CLIENT, an_object([("method", '"tools/call"'), ("id", spelled.text), ("params", params)], session.gap), Law.ROUNDS)
+    session.say(
+        CLIENT, an_object([("method", '"tools/call"'), ("id", spelled.text), ("params", params)], session.gap), Law.ROUNDS
+    )
     call = open_call(session, spelled, dialogue.tool, arguments)
     decisions = {key: action if key == "who" else "" for key in keys}
     session.oracle.retry(call, dialogue.signature, state, decisions)

@@ -64,9 +64,7 @@ def call_tool(
 
 def open_call(session: SessionBuilder, spelled: SpelledId, tool: str, arguments: str) -> OpenCall:
     """What the oracle is told of such a call."""
-    facts = CallFacts(
-        source=session.config.source, tool=tool, request_id=spelled.as_text, arguments=Arguments(text=arguments)
-    )
+    facts = CallFacts(source=session.config.source, tool=tool, request_id=spelled.as_text, arguments=Arguments(text=arguments))
     return OpenCall(key=spelled.key, facts=facts, began=session.oracle.frame, dialect=Feature.MCP, spelled_id=spelled)
 
 
@@ -311,4 +309,3 @@ def two_tasks(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
 
 
 TASK_SCENARIOS: Final[tuple[Scenario, ...]] = (task, unfetched_task, two_tasks, unknown_task)
-

@@ -26,13 +26,12 @@ def read_facts(meta: RequestMeta | None, trace: Trace | None = None) -> Facts | 
         meta: ``params._meta``.
         trace: ``trace``, which Codex has beside ``params``; it goes before the one in ``meta``.
     """
-    if trace is None and (meta is None or (meta.client is None and meta.traceparent is None and meta.protocol is None)):
-        return None
-    trace_id, span_id = read_traceparent(trace.traceparent if trace is not None else None)
-    client = protocol = None
+    client = protocol = trace_id = span_id = None
+    if trace is not None:
+        trace_id, span_id = read_traceparent(trace.traceparent)
     if meta is not None:
         client, protocol = kept(meta.client), optional_name(meta.protocol)
-        if trace_id is None:
+        if trace_id is None and meta.traceparent is not None:
             trace_id, span_id = read_traceparent(meta.traceparent)
     if client is None and protocol is None and trace_id is None:
         return None

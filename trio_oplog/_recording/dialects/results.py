@@ -78,6 +78,12 @@ def read_problem(raw: Raw) -> tuple[str | None, int | None] | None:
     return read_text(odd.message), int64(problem.code) if problem else None
 
 
+def read_message(raw: Raw) -> str | None:
+    """The message of an error, where it is a string."""
+    problem = _error.read(raw)
+    return problem.message if problem is not None else None
+
+
 def rpc_error(message: str | None, code: int | None) -> End:
     """A call that ended with a JSON-RPC error."""
     return End(is_error=True, text=message, notes={"outcome": Outcome.RPC_ERROR, "error_code": code})
