@@ -21,6 +21,7 @@ from trio_oplog._errors import ConfigError
 from trio_oplog._json import LONG, Reader
 from trio_oplog._operation import Config, Submitter
 from trio_oplog._recording.dialects import FROM_CLIENT, FROM_SERVER, OF_THE_CLIENT, CallMessage, Methods, Reply, Response
+from trio_oplog._recording.dialects.events import mark_replaced
 from trio_oplog._recording.envelope import (
     REFUSED,
     Envelope,
@@ -167,8 +168,12 @@ class Interceptor:
                 return
             method = message.method
             if method is None:
-                if self._pairing.approvals.open:
+                if not self._pairing.approvals.open:
+                    return
+                if is_utf8(frame):
                     self._show_one(frame, message.id, None, from_client=True)
+                else:
+                    self._show_parts(frame, from_client=True)
             elif method in FROM_CLIENT:
                 if not is_utf8(frame):
                     self._show_parts(frame, from_client=True)
@@ -293,7 +298,7 @@ class Interceptor:
                 message = rule.read_any(text, escaped=escaped) if rule is not None else None
                 if rule is not None and message is not None:
                     limit = _NONE_FITS if escaped else self._args_max_bytes
-                    self._act(rule.interpret, message, read_id(raw_id), limit)
+                    self._act(rule.interpret, message, read_id(raw_id), limit, escaped=escaped)
             elif not from_client:
                 self._answer(text, read_key(raw_id), escaped=escaped)
             elif not self._closed and (key := read_key(raw_id)) is not None:
@@ -301,10 +306,14 @@ class Interceptor:
         except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
             self._on_mistake(error)
 
-    def _act(self, interpret: Callable[..., Any], message: Envelope, identity: RequestId | None, limit: int) -> None:
+    def _act(
+        self, interpret: Callable[..., Any], message: Envelope, identity: RequestId | None, limit: int, *, escaped: bool = False
+    ) -> None:
         if self._closed:
             return
         event = interpret(message, identity, limit)
+        if escaped:
+            mark_replaced(event)
         if event is not None:
             self._pairing.act(event)
 
@@ -317,7 +326,9 @@ class Interceptor:
         read = message if message is not None and rule.shape is Response else rule.read_any(text, escaped=escaped)
         if read is not None:
             answer = rule.interpret(read, self._pairing.subject(found))
-            self._pairing.answer(found, answer, respelled_id=found != key, replaced=escaped)
+            if escaped:
+                mark_replaced(answer)
+            self._pairing.answer(found, answer, respelled_id=found != key)
 
     def _on_mistake(self, error: Exception) -> None:
         self._internal_errors += 1

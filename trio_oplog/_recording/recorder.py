@@ -27,6 +27,8 @@ class Summary(NamedTuple):
     text: str
     total_bytes: int | None
     sha256: str | None
+    replaced: bool
+    """Whether U+FFFD in it may stand for bytes that are no UTF-8."""
 
 
 class Recorder:
@@ -75,9 +77,15 @@ class Recorder:
         self._server = ServerKnown(known.name or old.name, known.server or old.server, known.protocol or old.protocol)
         self._context = self._connection()
 
-    def summary(self, text: str) -> Summary:
+    def summary(self, text: str, *, replaced: bool) -> Summary:
         """A text as a summary, for a call whose end may say no more."""
-        return Summary(*cut(text, self.config.result_max_bytes))
+        return Summary(*cut(text, self.config.result_max_bytes), replaced)
+
+    def keep(self, end: End) -> End:
+        """An end that may have to wait: its text is cut now, so that no more than that is held."""
+        if end.text is not None:
+            end.summary, end.text = self.summary(end.text, replaced=end.replaced), None
+        return end
 
     def record(
         self,
@@ -86,8 +94,6 @@ class Recorder:
         ended: float,
         ended_at: datetime,
         operation_id: str | None = None,
-        *,
-        replaced: bool = False,
     ) -> None:
         """Make the operation of a call that has ended, and hand it on.
 
@@ -97,7 +103,6 @@ class Recorder:
             ended: When, on the monotonic clock.
             ended_at: When, as an aware datetime in UTC.
             operation_id: Its id; ``None`` makes a new one.
-            replaced: Whether surrogates in the text stand for bytes that are no UTF-8.
         """
         config = self.config
         elapsed_ms = int((ended - call.began) * 1000)
@@ -107,7 +112,7 @@ class Recorder:
             summary, total_bytes, sha256 = cut(summary, config.result_max_bytes)
             if total_bytes is not None:
                 notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
-            if replaced and "\ufffd" in summary:
+            if end.replaced and "\ufffd" in summary:
                 notes = (notes or {}) | {"replaced": True}
         elif end.summary is not None:
             summary, notes = _with_summary(end.summary, notes)
@@ -129,6 +134,8 @@ class Recorder:
             notes = (notes or {}) | {"task_id": call.task_id}
         if call.title is not None:
             notes = (notes or {}) | {"title": call.title}
+        if call.id_respelled:
+            notes = (notes or {}) | {"id_respelled": True}
         context = self._context
         if call.facts is not None or call.session is not None or end.server is not None:
             context = self._with_facts(call.facts or _NO_FACTS, call.session, end.server)
@@ -198,7 +205,9 @@ _NO_FACTS: Final = Facts()
 
 
 def _with_summary(summary: Summary, notes: dict[str, Any] | None) -> tuple[str | None, dict[str, Any] | None]:
-    text, total_bytes, sha256 = summary
+    text, total_bytes, sha256, replaced = summary
     if total_bytes is not None:
         notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
+    if replaced and "\ufffd" in text:
+        notes = (notes or {}) | {"replaced": True}
     return text or None, notes

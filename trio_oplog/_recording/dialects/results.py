@@ -68,6 +68,14 @@ def read_problem(raw: Raw) -> tuple[str | None, int | None] | None:
     return read_text(odd.message), int64(problem.code) if problem else None
 
 
+def read_words(raw: Raw) -> str | None:
+    """What an error says in words: its message, if that is a string, or the error itself, if it is one."""
+    if bytes(raw)[:1] == b'"':
+        return read_text(raw)
+    problem = _error.read(raw) if bytes(raw)[:1] == b"{" else None
+    return problem.message if problem is not None else None
+
+
 def rpc_error(message: str | None, code: int | None) -> End:
     """A call that ended with a JSON-RPC error."""
     return End(is_error=True, text=message, notes={"outcome": Outcome.RPC_ERROR, "error_code": code})
