@@ -86,7 +86,14 @@ class Reader(Generic[S]):
                 then are those exact bytes again.
         """
         try:
-            values = _members(decoded(text))
+            try:
+                plain = decoded(text)
+            except UnicodeDecodeError:
+                if not isinstance(text, Raw):
+                    raise
+                # A part of a text that was read as a last resort: see ``split``.
+                plain, escaped = bytes(text).decode("utf-8", "surrogateescape"), True
+            values = _members(plain)
             return None if values is None else _build(values, self._shape, "surrogateescape" if escaped else "backslashreplace")
         except _UNREADABLE:
             return None

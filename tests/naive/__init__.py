@@ -132,7 +132,7 @@ def from_server(connection: Connection, message: Message, t: float) -> None:
     if is_answer(message):
         request, is_respelled = take_request(connection.requests, key)
         if request and request["kind"] != "other":
-            if is_respelled and request.get("call"):
+            if is_respelled and request.get("call") and request.get("method") != "tasks/update":
                 request["call"]["meta"]["id_respelled"] = True
             request["answered"](connection, request, message, t)
     elif isinstance(method, str) and key is not None:

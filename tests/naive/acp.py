@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.naive.calls import Ask, Call, Connection, begin, finish, new_ask, new_call
 from tests.naive.gist import blocks_of, links_of, texts_of, types_of
+from tests.naive.mcp import environment
 from tests.naive.reading import Key, Message, arguments_of, name
 
 About = dict[str, Any]
@@ -88,9 +89,10 @@ def gist(candidates: list[tuple[list[dict[str, Any]] | None, str | None]]) -> di
     for blocks, output in candidates:
         text, types = output, None
         if blocks is not None:
-            text, types = next(texts_of(blocks), None) or links_of(blocks), types_of(blocks)
+            text, types = next(texts_of(blocks), None), types_of(blocks)
+            text = links_of(blocks) if text is None else text
             first_types = first_types or types
-        if text:
+        if text is not None:
             return {"text": text, "content_types": types if blocks is not None else first_types}
     return {"content_types": first_types}
 
@@ -126,6 +128,7 @@ def note(call: Call, message: Message, *place: str) -> None:
         call["meta"]["title"] = title
     if message.get(*place, "rawInput") is not None:
         kept = {key: value for key, value in call["record"].items() if key not in ("arguments", "arguments_meta")}
+        call["env_id"] = environment(message.get(*place, "rawInput")) or call["env_id"]
         limit = call["connection"].log.args_max_bytes
         call["record"] = kept | arguments_of(message.exact_bytes(*place, "rawInput"), limit, lossy=message.lossy)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.naive import mcp
 from tests.naive.calls import Call, Connection, begin, finish, finish_as_answered, new_call
-from tests.naive.codex_approvals import take_early_asks
+from tests.naive.codex_approvals import forget_early_asks, take_early_asks
 from tests.naive.gist import blocks_of, fault, is_failed, said, texts_of, trace_of, types_of
 from tests.naive.reading import Key, Message, integer, name, same_json
 
@@ -116,6 +116,8 @@ def process_exited(connection: Connection, message: Message, t: float) -> None:
     handle = message.get("params", "processHandle")
     for call in connection.open:
         if call["record"]["tool"] == "process/spawn" and call["kind"] == "direct" and same_json(call["handle"], handle):
+            # Should the request still be open, then nobody's answer to it matters now.
+            connection.requests[:] = [request for request in connection.requests if request.get("call") is not call]
             finish_as_exited(call, message, t, "params")
             return
 
@@ -255,6 +257,7 @@ def interrupt(connection: Connection, calls: list[Call], t: float) -> None:
 
 def turn_completed(connection: Connection, message: Message, t: float) -> None:
     thread, turn = name(message.get("params", "threadId")), name(message.get("params", "turn", "id"))
+    forget_early_asks(connection, thread, turn)
     items = [call for call in connection.open if call["kind"] == "item"]
     interrupt(
         connection, [call for call in items if (call["thread"], call["turn"]) == (thread, turn) and ends_with_its_turn(call)], t

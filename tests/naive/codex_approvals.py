@@ -11,12 +11,13 @@ from tests.naive.reading import Message, id_key, name, same_json
 REFUSALS = ("decline", "cancel", "denied", "abort")
 
 
-def ask_about_item(connection: Connection, thread: str | None, item_id: str | None, ask: Ask) -> None:
+def ask_about_item(connection: Connection, message: Message, thread: str | None, item_id: str | None, ask: Ask) -> None:
     """Join an ask to the open item that it names, else to the one that is still to come."""
     for call in connection.open:
         if call["kind"] == "item" and (call["thread"], call["item_id"]) == (thread, item_id):
             call["asks"].append(ask)
             return
+    ask["turn"] = name(message.get("params", "turnId"))
     connection.early_asks.append(((thread, item_id), ask))
 
 
@@ -26,11 +27,18 @@ def take_early_asks(connection: Connection, call: Call) -> None:
     connection.early_asks[:] = [(about, ask) for about, ask in connection.early_asks if about != named]
 
 
+def forget_early_asks(connection: Connection, thread: str | None, turn: str | None) -> None:
+    """A turn is over: what was asked about items of it that never began is about no call."""
+    connection.early_asks[:] = [
+        (about, ask) for about, ask in connection.early_asks if about[0] != thread or ask["turn"] not in (turn, None)
+    ]
+
+
 def ask_approval(connection: Connection, message: Message, t: float) -> dict[str, Any]:
     ask = new_ask("request", t, reason=message.get("params", "reason"))
     legacy = message.get("method") in ("execCommandApproval", "applyPatchApproval")
     thread, item_id = ("conversationId", "callId") if legacy else ("threadId", "itemId")
-    ask_about_item(connection, name(message.get("params", thread)), name(message.get("params", item_id)), ask)
+    ask_about_item(connection, message, name(message.get("params", thread)), name(message.get("params", item_id)), ask)
     permissions = message.get("method") == "item/permissions/requestApproval"
     return {"ask": ask, "judge": judge_permissions if permissions else judge_decision}
 
@@ -105,7 +113,8 @@ def judge_permissions(params: Any, answer: Message) -> dict[str, Any]:
 
 def review_started(connection: Connection, message: Message, t: float) -> Ask:
     review = new_ask("review", t, wait=False, review=(message.get("params", "threadId"), message.get("params", "reviewId")))
-    ask_about_item(connection, name(message.get("params", "threadId")), name(message.get("params", "targetItemId")), review)
+    thread, item_id = (name(message.get("params", member)) for member in ("threadId", "targetItemId"))
+    ask_about_item(connection, message, thread, item_id, review)
     return review
 
 
@@ -145,7 +154,7 @@ def hook_completed(connection: Connection, message: Message, t: float) -> None:
         return
     hook = new_ask("hook", started_t, wait=False)
     settle(hook, t, by="hook", **verdict)
-    ask_about_item(connection, thread, name(run_id.rpartition(":")[2]), hook)
+    ask_about_item(connection, message, thread, name(run_id.rpartition(":")[2]), hook)
 
 
 REQUESTS_OF_SERVER = {

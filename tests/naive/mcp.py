@@ -232,7 +232,8 @@ def note_status(call: Call, message: Message, t: float, *place: str, told: bool 
     """A task's status, from an answer or a notification: remember it, or end the call where it is an end."""
     wait = call["wait"]
     status = message.get(*place, "status")
-    if isinstance(status, str):
+    is_late = wait["status"] in ("completed", "failed") and status not in ("completed", "failed", "cancelled")
+    if isinstance(status, str) and not is_late:  # a task that is over does not work again
         wait["status"], wait["message"] = status, message.get(*place, "statusMessage")
         # What the client asked for counts more than what it was told.
         if status not in wait["first_seen"] or (not told and status not in wait["asked_for"]):

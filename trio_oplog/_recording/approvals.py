@@ -10,8 +10,18 @@ from trio_oplog._operation import DecidedBy
 from trio_oplog._recording.calls import OpenCalls
 from trio_oplog._recording.consent import Ask, Consent, new_ask
 from trio_oplog._recording.dialects import mcp
-from trio_oplog._recording.dialects.events import About, Call, Decision, HookRan, Prompt, Resolved, Review
-from trio_oplog._recording.dialects.results import is_present, read_message
+from trio_oplog._recording.dialects.events import (
+    About,
+    Call,
+    Decision,
+    HookRan,
+    Options,
+    Prompt,
+    ReplyRule,
+    Resolved,
+    Review,
+)
+from trio_oplog._recording.dialects.results import is_present, read_words
 from trio_oplog._recording.envelope import RequestKey, respelled
 from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.recorder import Recorder
@@ -26,7 +36,8 @@ class _Open(Struct, eq=False, gc=False):
 
     consent: Consent
     ask: Ask
-    prompt: Prompt | None = None
+    read_reply: ReplyRule | None = None
+    options: Options | None = None
 
 
 class _Early(Struct, eq=False, gc=False):
@@ -72,14 +83,10 @@ class Approvals:
         )
         consent.asked_whether = consent.asked_whether or prompt.about.tool is not None
         consent.ask(ask)
-        self.open[prompt.key] = _Open(consent, ask, prompt)
+        self.open[prompt.key] = _Open(consent, ask, prompt.read_reply, prompt.options)
         if len(self.open) > self._max:
             self._withdraw(next(iter(self.open)))
             self.forgotten += 1
-
-    def is_awaited(self, key: object) -> bool:
-        """Whether a reply of the client with this id answers something."""
-        return key in self.open or respelled(key) in self.open
 
     def reply(self, key: RequestKey, reply: mcp.Reply | None) -> None:
         """The client answers."""
@@ -87,14 +94,13 @@ class Approvals:
         if found is None:
             other = respelled(key)
             found = self.open.pop(other, None) if other is not None else None
-        if found is None or found.prompt is None:
+        if found is None:
             return
-        prompt = found.prompt
         decision = Decision()
         if reply is not None and is_present(reply.error):
-            decision = Decision(reason=optional_name(read_message(reply.error)))
-        elif reply is not None and prompt.read_reply is not None:
-            decision = prompt.read_reply(reply, prompt)
+            decision = Decision(reason=optional_name(read_words(reply.error)))
+        elif reply is not None and found.read_reply is not None:
+            decision = found.read_reply(reply, found.options)
         found.consent.settle(found.ask, self._recorder.monotonic(), decision, DecidedBy.CLIENT)
 
     def resolve(self, event: Resolved) -> None:
@@ -121,7 +127,10 @@ class Approvals:
             consent.ask(found.ask)
         if event.decision is None:
             self._reviews[run] = found
-            self._bound(self._reviews)
+            if len(self._reviews) > self._max:
+                oldest = self._reviews.pop(next(iter(self._reviews)))
+                oldest.consent.settle(oldest.ask, now)
+                self.forgotten += 1
         else:
             found.consent.settle(found.ask, now, event.decision, DecidedBy.REVIEWER)
 
@@ -220,4 +229,4 @@ def _consent_of(call: Call) -> Consent:
 
 def _takes(call: Call, about: About) -> bool:
     """Whether a call may have the arguments that were asked about; of long ones nothing is known but their digest."""
-    return call.arguments is None or mcp.canonical(call.arguments) == (about.arguments or b"null")
+    return call.arguments_meta is not None or mcp.canonical(call.arguments or b"null") == (about.arguments or b"null")

@@ -37,16 +37,18 @@ class OpenCalls:
             oldest.later.append(call)
         self.all[call] = None
 
-    def take(self, key: CallKey | None) -> Call | None:
-        """End the oldest call with a key."""
-        found = self.by_key.get(key)
-        if found is not None:
-            self.remove(found)
-        return found
-
     def remove(self, call: Call) -> None:
         """End a call."""
         del self.all[call]
+        if call.key is not None:
+            self._free_key(call)
+
+    def release(self, call: Call) -> None:
+        """A call goes on whose request was answered: no other response is for it."""
+        self._free_key(call)
+        call.key = None
+
+    def _free_key(self, call: Call) -> None:
         oldest = self.by_key[call.key]
         if oldest is not call:  # one that began later ends first: its turn, or its thread, is over
             oldest.later.remove(call)  # type: ignore[union-attr]  # whoever is not the oldest is in there

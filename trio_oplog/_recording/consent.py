@@ -102,6 +102,8 @@ class Consent(Struct, eq=False, gc=False):
         self.latest = None
         self.count += 1
         self._decided(decision, DecidedBy.HOOK, seconds, None)
+        if decision.refused and self.before_hooks is not None:  # this one stands, whoever is asked later
+            self.before_hooks = self.settled, self.refused
 
     def _forget_hooks(self) -> None:
         if self.before_hooks is not None:

@@ -31,6 +31,7 @@ from trio_oplog._recording.dialects import (
     Request,
     Response,
 )
+from trio_oplog._recording.dialects.events import mark_replaced
 from trio_oplog._recording.envelope import (
     REFUSED,
     Envelope,
@@ -303,7 +304,7 @@ class Interceptor:
                 message = rule.read_any(text, escaped=escaped) if rule is not None else None
                 if rule is not None and message is not None:
                     limit = _NONE_FITS if escaped else self._args_max_bytes
-                    self._act(rule.interpret, message, read_id(envelope.id), limit)
+                    self._act(rule.interpret, message, read_id(envelope.id), limit, escaped=escaped)
                 return
             key = read_key(envelope.id)
             if from_client:
@@ -319,10 +320,14 @@ class Interceptor:
         if not self._closed:
             self._pairing.approvals.reply(key, _reply.read(text))
 
-    def _act(self, interpret: Callable[..., Any], message: Any, identity: RequestId | None, limit: int) -> None:
+    def _act(
+        self, interpret: Callable[..., Any], message: Any, identity: RequestId | None, limit: int, *, escaped: bool = False
+    ) -> None:
         if self._closed:
             return
         event = interpret(message, identity, limit)
+        if escaped:
+            mark_replaced(event)
         if event.__class__ is Call:  # the most frequent one
             self._pairing.begin(event)
         elif event is not None:
@@ -345,7 +350,9 @@ class Interceptor:
             message = rule.read_any(text, escaped=True) if escaped else rule.read(text)
         if message is not None:
             answer = rule.interpret(message, awaited.subject)
-            self._pairing.answer(awaited, answer, respelled_id=respelled_id, replaced=escaped)
+            if escaped:
+                mark_replaced(answer)
+            self._pairing.answer(awaited, answer, respelled_id=respelled_id)
 
     def _on_mistake(self, error: Exception) -> None:
         self._internal_errors += 1

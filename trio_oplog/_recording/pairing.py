@@ -9,7 +9,7 @@ from trio_oplog._operation import DecidedBy, Outcome
 from trio_oplog._recording.approvals import Approvals
 from trio_oplog._recording.calls import OpenCalls
 from trio_oplog._recording.consent import Consent, new_ask
-from trio_oplog._recording.dialects.acp import NO_KIND
+from trio_oplog._recording.dialects.acp import LOAD_ANSWER, NO_KIND
 from trio_oplog._recording.dialects.events import (
     Answer,
     Call,
@@ -24,11 +24,11 @@ from trio_oplog._recording.dialects.events import (
     Nothing,
     ProcessExited,
     Prompt,
+    PromptEnded,
     Request,
     Resolved,
     Review,
     ServerKnown,
-    SessionEvent,
     Suspended,
     TaskNews,
     ThreadClosed,
@@ -47,6 +47,7 @@ from trio_oplog._recording.suspended import Entry, SuspendedCalls
 
 _INTERRUPTED: Final = End(is_error=True, notes={"outcome": Outcome.INTERRUPTED})
 _EVICTED: Final = End(is_error=True, notes={"outcome": Outcome.EVICTED})
+_RESPELLED: Final = {"id_respelled": True}
 _UNANSWERED: Final = End(is_error=True, notes={"outcome": Outcome.UNANSWERED})
 
 
@@ -70,8 +71,6 @@ class Pairing:
         self.unanswered = 0
         self._ended = Memory(self._max_pending)  # executions that are over
         self._has_numbers_as_text = False  # whether the client has sent ids such as "7"
-        self._replaced = False  # whether the answer that is acted on has U+FFFD in place of bytes
-        self._loading: dict[str | None, int] = {}  # sessions whose history is being replayed
         self._actions: Mapping[type, Callable[[Any], None]] = {
             Call: self.begin,
             Completed: self._complete,
@@ -89,7 +88,7 @@ class Pairing:
             ToolUpdate: self._update_tool,
             ServerKnown: recorder.server_is,
             ClientKnown: lambda event: recorder.client_is(event.client),
-            SessionEvent: self._hear_of_session,
+            PromptEnded: self._end_prompt,
             Nothing: lambda _: None,
             Request: self._follow,
         }
@@ -107,37 +106,47 @@ class Pairing:
             return None
         found = self.calls.by_key.get(key) or self.requests.get(key)
         if found is None and (key.__class__ is not int or self._has_numbers_as_text):
-            other = respelled(key)
-            if other is not None:
-                found = self.calls.by_key.get(other) or self.requests.get(other)
+            return self._respelled(key)
         return found
 
-    def answer(self, found: Call | Request, answer: Answer, *, respelled_id: bool = False, replaced: bool = False) -> None:
+    def _respelled(self, key: RequestKey) -> Call | Request | None:
+        """The one open request whose id is this one in the other type."""
+        other = respelled(key)
+        if other is None:
+            return None
+        call, request = self.calls.by_key.get(other), self.requests.get(other)
+        if call is None:
+            return request
+        return None if request is not None or call.later else call
+
+    def answer(self, found: Call | Request, answer: Answer, *, respelled_id: bool = False) -> None:
         """A request was answered.
 
         Args:
             found: The request.
             answer: What the response means.
             respelled_id: Whether the response has the id in the other type.
-            replaced: Whether surrogates in its texts stand for bytes that are no UTF-8.
         """
+        if answer is None:
+            return
         if isinstance(found, Request):
-            if answer is None:
-                return
             del self.requests[found.key]
-            if respelled_id and isinstance(answer, TaskNews) and answer.end is not None:
-                answer.end.notes = (answer.end.notes or {}) | {"id_respelled": True}
-            self._replaced = replaced
+            if respelled_id and isinstance(answer, TaskNews):
+                entry = self._suspended.find_task(self._recorder, answer.task_id)
+                if entry is not None:
+                    entry.call.notes = (entry.call.notes or {}) | _RESPELLED
             self.act(answer)
-            self._replaced = False
-        elif answer.__class__ is End:  # nearly always
+            return
+        if respelled_id:
+            found.notes = (found.notes or {}) | _RESPELLED
+        if answer.__class__ is End:  # nearly always
             self.calls.remove(found)
-            if respelled_id:
-                answer.notes = (answer.notes or {}) | {"id_respelled": True}
-            self._record(found, answer, replaced=replaced)
-        elif answer.__class__ is Suspended:
+            self._record(found, answer)
+        elif isinstance(answer, Suspended):
             self.calls.remove(found)
             self._suspend(found, answer)
+        else:
+            self.calls.release(found)
 
     def begin(self, call: Call) -> None:
         """A call begins, or (a call of the client that carries on an earlier one) goes on."""
@@ -254,7 +263,8 @@ class Pairing:
         call = self.calls.by_key.get(event.key)
         if call is not None:
             self.calls.remove(call)
-            self._record(call, End(is_error=True, text=event.reason, notes={"outcome": Outcome.CANCELLED}))
+            end = End(is_error=True, text=event.reason, notes={"outcome": Outcome.CANCELLED}, replaced=event.replaced)
+            self._record(call, end)
         else:
             self.requests.pop(event.key, None)
 
@@ -281,6 +291,8 @@ class Pairing:
         recorder = call.recorder or self._recorder
         if call.env_id is None and news.server is not None:
             call.env_id = optional_name(news.server.name)
+        if news.end is not None:
+            recorder.keep(news.end)
         entry = self._suspended.suspend(call, recorder, news)
         self._ask_for_input(entry, news.asks_person)
         if news.status is not None:
@@ -341,40 +353,48 @@ class Pairing:
             # A result without content: of a task that failed, or of one that returned nothing.
             end = entry.end if entry.end is not None and entry.end.is_error else End()
         if end is None and event.status == "cancelled":
-            end = End(is_error=True, text=event.message, notes={"outcome": Outcome.CANCELLED})
+            end = End(is_error=True, text=event.message, notes={"outcome": Outcome.CANCELLED}, replaced=event.replaced)
         recorder = entry.recorder
         if end is not None:
+            end.server = end.server or event.server
             self._suspended.take(entry)
-            recorder.record(entry.call, end, recorder.monotonic(), recorder.clock(), replaced=self._replaced)
+            recorder.record(entry.call, end, recorder.monotonic(), recorder.clock())
             self._drop_asks(entry.call)
-        elif event.status in _TERMINAL and (entry.end is None or (event.is_answer and not entry.is_answered)):
-            # What the client asked for counts more than what it was told.
+        elif event.status in _TERMINAL:
             outcome = _TERMINAL[event.status]
             failed = outcome is Outcome.FAILED
-            entry.end = End(failed, event.message if failed else None, {"outcome": outcome})
-            entry.ended, entry.ended_at, entry.is_answered = recorder.monotonic(), recorder.clock(), event.is_answer
+            text = event.message if failed else None
+            if entry.end is None or (event.is_answer and not entry.is_answered):
+                # What the client asked for counts more than what it was told.
+                entry.ended, entry.ended_at, entry.is_answered = recorder.monotonic(), recorder.clock(), event.is_answer
+            entry.end = recorder.keep(End(failed, text, {"outcome": outcome}, replaced=event.replaced))
 
     # ACP.
 
     def _update_tool(self, event: ToolUpdate) -> None:
         news = event.call
-        if news.session in self._loading:
+        if self._is_loading(news.session):
             return
         call = self._tool(news, begins=event.begins or event.end is not None)
         if call is None:
             return
         if event.end is None:
+            summary = self._recorder.summary
             if event.has_content:
-                call.so_far = None if event.text is None else self._recorder.summary(event.text)
-                call.so_far_is_output = False
-            if event.output is not None and (call.so_far is None or call.so_far_is_output):
-                call.so_far, call.so_far_is_output = self._recorder.summary(event.output), True
+                call.content_so_far = None if event.text is None else summary(event.text, replaced=event.replaced)
+                call.content_types_so_far = event.content_types
+            if event.output is not None:
+                call.output_so_far = summary(event.output, replaced=event.replaced)
             return
         self.calls.remove(call)
         self._ended.add(call.key)
-        if event.end.text is None and not event.has_content:
-            event.end.summary = call.so_far
-        self._record(call, event.end)
+        end = event.end
+        if end.text is None:
+            end.summary = call.content_so_far or call.output_so_far
+            content_types = call.content_types_so_far if call.content_so_far else event.content_types or call.content_types_so_far
+            if content_types:
+                end.notes = (end.notes or {}) | {"content_types": content_types}
+        self._record(call, end)
 
     def _tool(self, news: Call, *, begins: bool) -> Call | None:
         """The open call that a message is about, told what the message says; it begins where nothing began it before."""
@@ -382,13 +402,14 @@ class Pairing:
         if call is None:
             if not begins or news.key in self._ended:
                 return None
+            news.is_named = bool(news.tool)
             news.tool = news.tool or news.kind or NO_KIND
             self.begin(news)
             return news if news in self.calls.all else None
         if news.tool:
-            call.tool, call.kind = news.tool, NO_KIND
-        elif news.kind is not None and call.kind is not NO_KIND:
-            call.tool = call.kind = news.kind
+            call.tool, call.is_named = news.tool, True
+        elif news.kind is not None and not call.is_named:
+            call.tool = news.kind
         if news.arguments is not None or news.arguments_meta is not None:
             call.arguments, call.arguments_meta = news.arguments, news.arguments_meta
             call.env_id = news.env_id or call.env_id
@@ -400,21 +421,18 @@ class Pairing:
         """The server asks the client something; a tool call of ACP may be heard of here first."""
         about = event.about
         if about.call is not None:
-            about.call = None if about.call.session in self._loading else self._tool(about.call, begins=True)
+            about.call = self._tool(about.call, begins=True)
             if about.call is None:
                 return
         self.approvals.ask(event)
 
-    def _hear_of_session(self, event: SessionEvent) -> None:
+    def _is_loading(self, session: str | None) -> bool:
+        """Whether the history of a session is being replayed."""
+        return any(request.answer is LOAD_ANSWER and request.subject == session for request in self.requests.values())
+
+    def _end_prompt(self, event: PromptEnded) -> None:
         session = event.session_id
-        if event.kind == "loading":
-            self._loading[session] = self._loading.get(session, 0) + 1
-        elif event.kind == "loaded":
-            left = self._loading.pop(session, 1) - 1
-            if left > 0:
-                self._loading[session] = left
-        else:
-            self._interrupt([call for call in self.calls if isinstance(call.key, ToolKey) and call.session == session])
+        self._interrupt([call for call in self.calls if isinstance(call.key, ToolKey) and call.session == session])
 
     # Ends.
 
@@ -423,9 +441,9 @@ class Pairing:
         self.calls.remove(call)
         self._record(call, end)
 
-    def _record(self, call: Call, end: End, *, operation_id: str | None = None, replaced: bool = False) -> None:
+    def _record(self, call: Call, end: End, *, operation_id: str | None = None) -> None:
         recorder = self._recorder if call.recorder is None else call.recorder
-        recorder.record(call, end, recorder.monotonic(), recorder.clock(), operation_id, replaced=replaced)
+        recorder.record(call, end, recorder.monotonic(), recorder.clock(), operation_id)
         if call.consent is not None:
             self._drop_asks(call)
 

@@ -27,6 +27,8 @@ class Summary(NamedTuple):
     text: str
     total_bytes: int | None
     sha256: str | None
+    replaced: bool
+    """Whether U+FFFD in it may stand for bytes that are no UTF-8."""
 
 
 class Recorder:
@@ -78,9 +80,15 @@ class Recorder:
         self._server = ServerKnown(known.name or old.name, known.server or old.server, known.protocol or old.protocol)
         self._context, self._told = self._connection(), None
 
-    def summary(self, text: str) -> Summary:
+    def summary(self, text: str, *, replaced: bool) -> Summary:
         """A text as a summary, for a call whose end may say no more."""
-        return Summary(*cut(text, self.config.result_max_bytes))
+        return Summary(*cut(text, self.config.result_max_bytes), replaced)
+
+    def keep(self, end: End) -> End:
+        """An end that may have to wait: its text is cut now, so that no more than that is held."""
+        if end.text is not None:
+            end.summary, end.text = self.summary(end.text, replaced=end.replaced), None
+        return end
 
     def record(
         self,
@@ -89,8 +97,6 @@ class Recorder:
         ended: float,
         ended_at: datetime,
         operation_id: str | None = None,
-        *,
-        replaced: bool = False,
     ) -> None:
         """Make the operation of a call that has ended, and hand it on.
 
@@ -100,7 +106,6 @@ class Recorder:
             ended: When, on the monotonic clock.
             ended_at: When, as an aware datetime in UTC.
             operation_id: Its id; ``None`` makes a new one.
-            replaced: Whether surrogates in the text stand for bytes that are no UTF-8.
         """
         config = self.config
         elapsed_ms = int((ended - call.began) * 1000)
@@ -110,7 +115,7 @@ class Recorder:
             summary, total_bytes, sha256 = cut(summary, config.result_max_bytes)
             if total_bytes is not None:
                 notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
-            if replaced and "\ufffd" in summary:
+            if end.replaced and "\ufffd" in summary:
                 notes = (notes or {}) | {"replaced": True}
         elif end.summary is not None:
             summary, notes = _with_summary(end.summary, notes)
@@ -197,7 +202,9 @@ _NO_FACTS: Final = Facts()
 
 
 def _with_summary(summary: Summary, notes: dict[str, Any] | None) -> tuple[str | None, dict[str, Any] | None]:
-    text, total_bytes, sha256 = summary
+    text, total_bytes, sha256, replaced = summary
     if total_bytes is not None:
         notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
+    if replaced and "\ufffd" in text:
+        notes = (notes or {}) | {"replaced": True}
     return text or None, notes

@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 from trio_oplog._operation import Outcome
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._facts import Ending, Round
 from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._facts import Ending, Round
 from trio_oplog.testing._session import Feature
 
 Members: TypeAlias = list[tuple[str, str | None]]

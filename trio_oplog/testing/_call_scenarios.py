@@ -16,9 +16,9 @@ from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, HOSTILE_IDS, PLAIN_IDS, laws_of_id, respelled, some_call
 from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._expecting import Peers, identity
+from trio_oplog.testing._facts import Ending, OpenCall
 from trio_oplog.testing._json_text import SpelledId, an_object, quoted
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._facts import Ending, OpenCall
 from trio_oplog.testing._session import Feature
 
 Scenario: TypeAlias = Callable[[SessionBuilder, ChoiceSource], Iterator[None]]

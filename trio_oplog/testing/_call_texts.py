@@ -8,9 +8,9 @@ from typing import Final
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._context_texts import TRACED, call_meta, some_trace
+from trio_oplog.testing._facts import Arguments, CallFacts
 from trio_oplog.testing._json_text import SpelledId, an_object, quoted
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._facts import Arguments, CallFacts
 from trio_oplog.testing._session import Feature
 
 LONG: Final = "x" * 1023

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve
 
+from trio_oplog._operation import Outcome
 from trio_oplog.testing import _acp_scenarios as acp
 from trio_oplog.testing import _task_scenarios as tasks
 from trio_oplog.testing._answers import LINK
@@ -49,7 +50,6 @@ from trio_oplog.testing._review_scenarios import FINDINGS, hook, review
 from trio_oplog.testing._round_scenarios import Dialogue, ask_for_input, finish, retry
 from trio_oplog.testing._session import Feature
 from trio_oplog.testing._turn_scenarios import close_thread, start_turn
-from trio_oplog._operation import Outcome
 
 Story: TypeAlias = Callable[[SessionBuilder], Iterable[object] | None]
 Row: TypeAlias = tuple[Law, dict[str, Any], Story]

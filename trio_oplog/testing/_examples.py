@@ -13,14 +13,14 @@ from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, LONG
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_completion, some_item, turn_completed_text
-from trio_oplog.testing._json_text import SpelledId
+from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
 from trio_oplog.testing._expecting import Peers
-from trio_oplog.testing._laws import Law
-from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Round
 from trio_oplog.testing._item_scenarios import open_item
-from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
+from trio_oplog.testing._item_texts import ITEM_TYPES, ItemKey, item_text, some_completion, some_item, turn_completed_text
+from trio_oplog.testing._json_text import SpelledId
+from trio_oplog.testing._laws import Law
+from trio_oplog.testing._noise_scenarios import BROKEN, DEEP, NOT_OURS
 from trio_oplog.testing._session import Direction, Feature, FrameData, Session
 
 _HI: Final = Arguments(text='{"text":"hi"}')

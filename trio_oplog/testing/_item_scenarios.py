@@ -10,6 +10,7 @@ from attrs import evolve
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_scenarios import Scenario
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._facts import CallFacts, OpenCall
 from trio_oplog.testing._item_texts import (
     ITEM_TYPES,
     OTHER_ITEM_TYPES,
@@ -20,7 +21,6 @@ from trio_oplog.testing._item_texts import (
     turn_completed_text,
 )
 from trio_oplog.testing._laws import Law
-from trio_oplog.testing._facts import CallFacts, OpenCall
 from trio_oplog.testing._session import Feature
 
 _THREADS: Final = ("t1", "t2")

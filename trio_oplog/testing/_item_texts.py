@@ -10,8 +10,8 @@ from trio_oplog._operation import Outcome
 from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending
+from trio_oplog.testing._json_text import an_array, an_object, quoted
 from trio_oplog.testing._session import Feature
 
 Members: TypeAlias = list[tuple[str, str | None]]

@@ -15,8 +15,8 @@ from attrs import asdict
 
 from trio_oplog._operation import Config, Operation, Submitter
 from trio_oplog._recording import FrameObserver
-from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._expecting import NAME_MAX_BYTES
+from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._recording import RecordingSubmitter
 from trio_oplog.testing._session import Direction, Expected, FrameData, Session, SessionFrame
 

@@ -577,4 +577,3 @@ class ReadsErrorObjectsOnly(Reference):
 class NeverForgets(Reference):
     def keep(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         table[key] = value
-

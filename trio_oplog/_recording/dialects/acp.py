@@ -13,7 +13,19 @@ from msgspec.json import Decoder
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import read_arguments
-from trio_oplog._recording.dialects.events import About, Call, Decision, End, Prompt, Request, SessionEvent, ToolKey, ToolUpdate
+from trio_oplog._recording.dialects.events import (
+    About,
+    Call,
+    Decision,
+    End,
+    Nothing,
+    Options,
+    Prompt,
+    PromptEnded,
+    Request,
+    ToolKey,
+    ToolUpdate,
+)
 from trio_oplog._recording.dialects.mcp import Reply
 from trio_oplog._recording.dialects.results import is_present, read_blocks, read_links, read_text
 from trio_oplog._recording.dialects.rules import Rule
@@ -92,6 +104,7 @@ def update_session(message: UpdateMessage, identity: RequestId | None, args_max_
         end=end,
         has_content=is_present(update.content),
         text=text,
+        content_types=content_types,
         output=read_text(update.raw_output) if end is None else None,
     )
 
@@ -181,7 +194,7 @@ class _Outcome(Struct, gc=False):
 _outcome = Reader(_Outcome)
 
 
-def read_choice(reply: Reply, prompt: Prompt) -> Decision:
+def read_choice(reply: Reply, options: Options | None) -> Decision:
     """Which option was chosen: what it means is said by its kind, in the request."""
     chosen = _outcome.read(reply.result.outcome) if reply.result and is_present(reply.result.outcome) else None
     if chosen is None or not chosen.outcome:
@@ -189,7 +202,7 @@ def read_choice(reply: Reply, prompt: Prompt) -> Decision:
     if chosen.outcome != "selected" or not chosen.option:
         return Decision(name(chosen.outcome))
     option = name(chosen.option)
-    kind = (prompt.options or {}).get(option, option)
+    kind = (options or {}).get(option, option)
     return Decision(kind, refused=kind.startswith("reject"))
 
 
@@ -214,7 +227,7 @@ def load(message: SessionMessage, identity: RequestId | None, _: int) -> Request
     session = optional_name(message.params.session_id) if message.params else None
     if identity is None or session is None:
         return None
-    return Request(identity[0], LOAD_ANSWER, session, opening=SessionEvent(session, "loading"))
+    return Request(identity[0], LOAD_ANSWER, session)
 
 
 class SessionResponse(Envelope, gc=False):
@@ -224,14 +237,18 @@ class SessionResponse(Envelope, gc=False):
     error: Raw = ABSENT
 
 
-def read_prompted(message: SessionResponse, session_id: str | None) -> SessionEvent | None:
+def read_prompted(message: SessionResponse, session_id: str | None) -> PromptEnded | None:
     """The response to a prompt, whatever it says."""
-    return None if message.result is ABSENT and message.error is ABSENT else SessionEvent(session_id, "prompted")
+    return None if _says_nothing(message) else PromptEnded(session_id)
 
 
-def read_loaded(message: SessionResponse, session_id: str | None) -> SessionEvent | None:
-    """The response to ``session/load``, whatever it says."""
-    return None if message.result is ABSENT and message.error is ABSENT else SessionEvent(session_id, "loaded")
+def read_loaded(message: SessionResponse, _: str | None) -> Nothing | None:
+    """The response to ``session/load``, whatever it says: the history was replayed."""
+    return None if _says_nothing(message) else Nothing()
+
+
+def _says_nothing(message: SessionResponse) -> bool:
+    return message.result is ABSENT and not is_present(message.error)
 
 
 PROMPT_ANSWER: Final = Rule(SessionResponse, read_prompted)

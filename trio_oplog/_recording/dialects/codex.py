@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import Raw, Struct, defstruct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, defstruct, field
 
 from trio_oplog._json import ABSENT
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import NO_ARGUMENTS, Arguments, read_arguments
-from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, Answer, AnswerRule, Call, End, ProcessExited
+from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, Answer, AnswerRule, Call, End, Nothing, ProcessExited
 from trio_oplog._recording.dialects.facts import read_facts
-from trio_oplog._recording.dialects.mcp import read_tool_answer
+from trio_oplog._recording.dialects.mcp import read_direct_answer
 from trio_oplog._recording.dialects.results import int64, is_present, read_problem, read_text, rpc_error
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import CallMessage, CallParams, RequestMeta, Response, Trace
@@ -121,7 +121,7 @@ class Exit(Struct, gc=False):
 
 
 class _ExitResponse(Envelope, gc=False):
-    result: Exit | None = None
+    result: Exit | UnsetType | None = UNSET
     error: Raw = ABSENT
 
 
@@ -147,13 +147,16 @@ def read_exit(message: _ExitResponse, _: str | None) -> Answer:
     """The response to ``command/exec``: the command has ended."""
     if (problem := read_problem(message.error)) is not None:
         return rpc_error(*problem)
-    return End() if message.result is None else _exit_end(message.result)
+    if message.result is UNSET:
+        return None
+    return _exit_end(message.result) if isinstance(message.result, Exit) else End()
 
 
 def read_spawn(message: _ExitResponse, _: str | None) -> Answer:
     """The response to ``process/spawn``: the process runs, unless it is an error."""
-    problem = read_problem(message.error)
-    return None if problem is None else rpc_error(*problem)
+    if (problem := read_problem(message.error)) is not None:
+        return rpc_error(*problem)
+    return None if message.result is UNSET else Nothing()
 
 
 def process_exited(message: ExitMessage, _: RequestId | None, __: int) -> ProcessExited | None:
@@ -171,7 +174,7 @@ class _ReadResult(Struct, gc=False):
 
 
 class _ReadResponse(Envelope, gc=False):
-    result: _ReadResult | None = None
+    result: _ReadResult | UnsetType | None = UNSET
     error: Raw = ABSENT
 
 
@@ -179,11 +182,13 @@ def read_contents(message: _ReadResponse, _: str | None) -> Answer:
     """The response to ``mcpServer/resource/read``."""
     if (problem := read_problem(message.error)) is not None:
         return rpc_error(*problem)
-    contents = message.result.contents if message.result else None
+    if message.result is UNSET:
+        return None
+    contents = message.result.contents if isinstance(message.result, _ReadResult) else None
     return End(text="".join([part.text for part in contents or () if part.text]))
 
 
-TOOL_ANSWER: Final = Rule(Response, read_tool_answer)
+TOOL_ANSWER: Final = Rule(Response, read_direct_answer)
 _EXIT: Final = Rule(_ExitResponse, read_exit)
 _SPAWN: Final = Rule(_ExitResponse, read_spawn)
 _CONTENTS: Final = Rule(_ReadResponse, read_contents)

@@ -11,7 +11,7 @@ from msgspec import MsgspecError, Raw, Struct, field
 from msgspec.json import Decoder
 
 from trio_oplog._json import ABSENT
-from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, About, Decision, HookRan, Prompt, Resolved, Review
+from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, About, Decision, HookRan, Options, Prompt, Resolved, Review
 from trio_oplog._recording.dialects.mcp import Reply, canonical
 from trio_oplog._recording.dialects.results import is_present, read_text
 from trio_oplog._recording.envelope import Envelope, RequestId, read_key
@@ -81,17 +81,17 @@ def _spelled(raw: Raw) -> str | None:
     return optional_name(next(iter(found))) if len(found) == 1 else None
 
 
-def _read_decision(reply: Reply, _: Prompt) -> Decision:
+def _read_decision(reply: Reply, _: Options | None) -> Decision:
     decision = _spelled(reply.result.decision) if reply.result else None
     return Decision(decision, refused=decision in _REFUSALS)
 
 
-def _read_input_decision(reply: Reply, _: Prompt) -> Decision:
+def _read_input_decision(reply: Reply, _: Options | None) -> Decision:
     """Whether something may be typed into a running command: to refuse that does not refuse the command."""
     return Decision(_spelled(reply.result.decision) if reply.result else None)
 
 
-def _read_permissions(reply: Reply, _: Prompt) -> Decision:
+def _read_permissions(reply: Reply, _: Options | None) -> Decision:
     result = reply.result
     if result is None or not is_present(result.permissions):
         return Decision()
@@ -136,11 +136,11 @@ def elicit(message: ElicitMessage, identity: RequestId | None, _: int) -> Prompt
     return Prompt(identity[0], about, _read_tool_approval)
 
 
-def _read_action(reply: Reply, _: Prompt) -> Decision:
+def _read_action(reply: Reply, _: Options | None) -> Decision:
     return Decision(optional_name(reply.result.action) if reply.result else None)
 
 
-def _read_tool_approval(reply: Reply, _: Prompt) -> Decision:
+def _read_tool_approval(reply: Reply, _: Options | None) -> Decision:
     action = optional_name(reply.result.action) if reply.result else None
     persist = reply.result.meta.persist if action and reply.result and reply.result.meta else None
     return Decision(name(f"{action} persist={persist}") if persist else action, refused=action in _REFUSALS)

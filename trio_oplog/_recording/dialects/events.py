@@ -70,7 +70,8 @@ class Call(Struct, eq=False, gc=False):
     The last group of fields is the recorder's, while the call is open.
     """
 
-    key: CallKey
+    key: CallKey | None
+    """``None`` once its request was answered, where the call goes on."""
     tool: str
     env_id: str | None = None
     request_id: str | None = None
@@ -92,6 +93,8 @@ class Call(Struct, eq=False, gc=False):
     session: str | None = None
     kind: str | None = None
     """ACP: the kind of tool, which names the call where the agent names no tool."""
+    is_named: bool = False
+    """ACP: whether the agent has named the tool."""
     facts: Facts | None = None
     continues: Continuation | None = None
     answer: AnswerRule | None = None
@@ -105,9 +108,11 @@ class Call(Struct, eq=False, gc=False):
     consent: Consent | None = None
     notes: dict[str, Any] | None = None
     """What ``ResultMeta`` is to say of the call, however it ends."""
-    so_far: Summary | None = None
-    """ACP: the text of the latest content or, where there was none, of the latest output; already cut."""
-    so_far_is_output: bool = False
+    content_so_far: Summary | None = None
+    """ACP: the text of the latest content, already cut; ``None`` where it has none."""
+    content_types_so_far: tuple[str, ...] | None = None
+    output_so_far: Summary | None = None
+    """ACP: the text of the latest raw output, already cut."""
     recorder: Recorder | None = None
     """Of a call that goes on on another connection: the recorder of the one on which it began."""
 
@@ -122,6 +127,8 @@ class End(Struct, gc=False):
     """The server, where the result says who it is."""
     summary: Summary | None = None
     """A text that was cut before, where ``text`` is ``None``."""
+    replaced: bool = False
+    """Whether surrogates in ``text`` stand for bytes that are no UTF-8."""
 
 
 class Completed(Struct, gc=False):
@@ -138,6 +145,7 @@ class Cancelled(Struct, gc=False):
 
     key: RequestKey
     reason: str | None = None
+    replaced: bool = False
 
 
 class TurnCompleted(Struct, gc=False):
@@ -197,6 +205,9 @@ class TaskNews(Struct, gc=False):
     """Whether the client asked for it."""
     asks_person: tuple[str, ...] = ()
     """The keys of what a person has to answer."""
+    server: Implementation | None = None
+    """The server, where the message says who it is."""
+    replaced: bool = False
 
 
 class InputGiven(Struct, gc=False):
@@ -243,8 +254,7 @@ class Prompt(Struct, gc=False):
     is_wait: bool = True
     """Whether a person has to answer."""
     reason: str | None = None
-    options: dict[str, str] | None = None
-    """ACP: the kind of each option."""
+    options: Options | None = None
 
 
 class Resolved(Struct, gc=False):
@@ -279,8 +289,10 @@ class ToolUpdate(Struct, gc=False):
     has_content: bool = False
     text: str | None = None
     """The text of its content."""
+    content_types: tuple[str, ...] | None = None
     output: str | None = None
     """Its raw output as text."""
+    replaced: bool = False
 
 
 class ServerKnown(Struct, gc=False):
@@ -297,12 +309,10 @@ class ClientKnown(Struct, gc=False):
     client: str | None
 
 
-class SessionEvent(Struct, gc=False):
-    """ACP: something happened to a whole session."""
+class PromptEnded(Struct, gc=False):
+    """ACP: the answer to a prompt came."""
 
     session_id: str | None
-    kind: str
-    """``"prompted"``: the answer to a prompt came.  ``"loading"``, ``"loaded"``: its history is being replayed, or was."""
 
 
 class Nothing(Struct, gc=False):
@@ -337,7 +347,7 @@ Event: TypeAlias = (
     | ToolUpdate
     | ServerKnown
     | ClientKnown
-    | SessionEvent
+    | PromptEnded
     | Nothing
     | Request
 )
@@ -346,4 +356,13 @@ Answer: TypeAlias = End | Suspended | Event | None
 """What a response means; ``None`` where it is none: it has neither a result nor an error."""
 
 AnswerRule: TypeAlias = Rule[Any, Any]
-ReplyRule: TypeAlias = "Callable[[Any, Prompt], Decision]"
+Options: TypeAlias = dict[str, str]
+"""ACP: the kind of each option that a request offers, by its id."""
+ReplyRule: TypeAlias = "Callable[[Any, Options | None], Decision]"
+
+
+def mark_replaced(event: Any) -> None:
+    """Note of an event, or an answer, that surrogates in its texts stand for bytes that are no UTF-8."""
+    for part in (event, getattr(event, "end", None), getattr(event, "status", None)):
+        if isinstance(part, End | Cancelled | TaskNews | ToolUpdate):
+            part.replaced = True

@@ -29,6 +29,7 @@ from trio_oplog._recording.dialects.events import (
     Decision,
     End,
     Nothing,
+    Options,
     Prompt,
     Request,
     Resolved,
@@ -53,6 +54,7 @@ from trio_oplog._recording.envelope import Envelope, RequestId, read_key
 from trio_oplog._recording.limits import name, optional_name
 
 ELICITATION: Final = "elicitation/create"
+_INPUT_REQUIRED: Final = "input_required"
 ASKS_MAX: Final = 64
 """How many requests for input of one answer are looked at."""
 
@@ -178,12 +180,21 @@ def read_tool_answer(message: Response, _: str | None) -> Answer:
     return read_answer(message)
 
 
+def read_direct_answer(message: Response, _: str | None) -> Answer:
+    """The response to a call that ends with it, whatever it asks for."""
+    end = read_answer(message)
+    result = message.result
+    if end is not None and not end.is_error and isinstance(result, Result) and result.result_type == _INPUT_REQUIRED:
+        end.notes = (end.notes or {}) | {"outcome": Outcome.INPUT_REQUIRED}
+    return end
+
+
 def _ask_for_input(result: Result, message: Response) -> Answer:
     asks = dict(members(result.input_requests))
-    end = read_answer(message) or End()
-    if not end.is_error:
-        end.notes = (end.notes or {}) | {"outcome": Outcome.INPUT_REQUIRED}
-    if end.is_error or not (asks or is_present(result.request_state)):  # there is nothing by which to know a retry
+    end = read_direct_answer(message, None)
+    if (
+        not isinstance(end, End) or end.is_error or not (asks or is_present(result.request_state))
+    ):  # there is nothing by which to know a retry
         return end
     return Suspended(
         state=read_state(result.request_state),
@@ -301,7 +312,7 @@ class Reply(Envelope, gc=False):
     error: Raw = ABSENT
 
 
-def read_action(reply: Reply, _: Prompt) -> Decision:
+def read_action(reply: Reply, _: Options | None) -> Decision:
     """The answer to an elicitation.  It refuses no call: what follows from it is the tool's business."""
     return Decision(optional_name(reply.result.action) if reply.result else None)
 

@@ -14,6 +14,7 @@ from trio_oplog._recording.dialects.events import Answer, End, InputGiven, Nothi
 from trio_oplog._recording.dialects.mcp import asks_person, members, read_decisions
 from trio_oplog._recording.dialects.results import (
     has_content,
+    introduction,
     is_present,
     read_answer,
     read_problem,
@@ -103,8 +104,17 @@ def _news(state: _TaskState, task_id: str, *, is_answer: bool) -> TaskNews:
         end = read_result(state.result)
     elif state.status == "failed" and (problem := read_problem(state.error)) is not None:
         end = rpc_error(*problem)
-    asks = asks_person(dict(members(state.input_requests)))
-    return TaskNews(name(task_id), state.status, state.message, end, is_answer=is_answer, asks_person=asks)
+    who = state.meta.server if state.meta else None
+    return TaskNews(
+        name(task_id),
+        state.status,
+        state.message,
+        end,
+        is_answer=is_answer,
+        asks_person=asks_person(dict(members(state.input_requests))),
+        server_name=optional_name(who.name) if who else None,
+        server=introduction(who),
+    )
 
 
 def read_status(message: TaskResponse, task_id: str | None) -> Answer:
@@ -129,8 +139,9 @@ def read_task_result(message: Response, task_id: str | None) -> Answer:
     end = read_answer(message)
     if end is None or task_id is None:
         return None
-    bare = isinstance(message.result, Result) and not has_content(message.result) and not end.is_error
-    return TaskNews(task_id, end=None if bare else end, is_result=True)
+    result = message.result
+    bare = not end.is_error and (result is None or (isinstance(result, Result) and not has_content(result)))
+    return TaskNews(task_id, end=None if bare else end, is_result=True, is_answer=True, server=end.server)
 
 
 STATUS_ANSWER: Final = Rule(TaskResponse, read_status)

@@ -78,9 +78,11 @@ def read_problem(raw: Raw) -> tuple[str | None, int | None] | None:
     return read_text(odd.message), int64(problem.code) if problem else None
 
 
-def read_message(raw: Raw) -> str | None:
-    """The message of an error, where it is a string."""
-    problem = _error.read(raw)
+def read_words(raw: Raw) -> str | None:
+    """What an error says in words: its message, if that is a string, or the error itself, if it is one."""
+    if bytes(raw)[:1] == b'"':
+        return read_text(raw)
+    problem = _error.read(raw) if bytes(raw)[:1] == b"{" else None
     return problem.message if problem is not None else None
 
 

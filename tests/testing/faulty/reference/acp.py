@@ -48,11 +48,17 @@ class Acp(Core):
         if method != "session/request_permission":
             super().server_request(method, key, message)
         elif self.config.record_items:
-            told = {name: raw for name, raw in inside(params.get("toolCall")).items() if name not in {"content", "rawOutput", "status"}}
+            told = {
+                name: raw
+                for name, raw in inside(params.get("toolCall")).items()
+                if name not in {"content", "rawOutput", "status"}
+            }
             call = self.hear(text_of(params.get("sessionId")), told)
             options = [inside(raw) for raw in elements(params.get("options") or "[]")]
             kinds = {text_of(option.get("optionId")): text_of(option.get("kind")) for option in options}
-            self.ask(key, call, Question(self.now()[1], read=lambda result: self.read_choice(kinds, inside(result.get("outcome")))))
+            self.ask(
+                key, call, Question(self.now()[1], read=lambda result: self.read_choice(kinds, inside(result.get("outcome"))))
+            )
 
     def read_choice(self, kinds: dict[str | None, str | None], outcome: Raw) -> tuple[str | None, bool]:
         if text_of(outcome.get("outcome")) == "cancelled":
@@ -104,7 +110,9 @@ class Acp(Core):
     def said_in(self, told: Raw) -> str:
         if typed(told.get("content"), list) is None:
             return ""
-        blocks = [inside(raw).get("content") for raw in elements(told["content"]) if text_of(inside(raw).get("type")) == "content"]
+        blocks = [
+            inside(raw).get("content") for raw in elements(told["content"]) if text_of(inside(raw).get("type")) == "content"
+        ]
         content = json.dumps([json.loads(block) for block in blocks if block])
         return self.gist(f'{{"content":{content}}}')["text"]
 

@@ -138,7 +138,11 @@ class Codex(Core):
             outcome = Outcome.FAILED if failed else None
         if outcome is None and item.get("success") == "false":
             outcome = Outcome.TOOL_ERROR
-        found = self.gist(item.get("result")) if kind == "mcpToolCall" else self.gist(an_object(item, ("contentItems",)), "contentItems")
+        found = (
+            self.gist(item.get("result"))
+            if kind == "mcpToolCall"
+            else self.gist(an_object(item, ("contentItems",)), "contentItems")
+        )
         if present(item.get("error")):
             found["text"] = self.error_said(item["error"])["text"] or found["text"]
         found["text"] = text_of(item.get("aggregatedOutput")) or found["text"]
@@ -184,7 +188,9 @@ class Codex(Core):
         question = Question(self.now()[1], reason=text_of(params.get("reason")))
         if method in APPROVALS:
             writes = text_of(params.get("kind")) == "writeStdin"
-            question.read = self.read_permissions if "permissions" in method else self.read_writing if writes else self.read_decision
+            question.read = (
+                self.read_permissions if "permissions" in method else self.read_writing if writes else self.read_decision
+            )
             self.ask(key, self.item_named(thread, text_of(params.get("itemId"))), question)
         elif method in LEGACY:
             question.read = self.read_decision

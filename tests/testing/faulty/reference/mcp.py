@@ -83,7 +83,9 @@ class Mcp(Core):
         if purpose not in TASK_REQUESTS:
             super().answered(purpose, about, message, error)
         elif call is not None:
-            {"tasks/get": self.got, "tasks/result": self.fetched, "tasks/cancel": self.task_cancelled}[purpose](call, message, error)
+            {"tasks/get": self.got, "tasks/result": self.fetched, "tasks/cancel": self.task_cancelled}[purpose](
+                call, message, error
+            )
 
     def got(self, call: Call, message: Raw, error: str | None) -> None:
         if error is None:
@@ -200,5 +202,3 @@ class Mcp(Core):
         for question in call.open_questions()[:1]:
             question.by, question.decision = DecidedBy.CLIENT, next((action for action in actions if action), None)
             call.decide(question, self.now()[1])
-
-
