@@ -5,9 +5,14 @@ to the laws, one call each, and say in words which one it broke::
 
     _laws.py         the laws
     _session.py      a session: frames with directions, and what must come of them
+    _facts.py        what the oracle is told of calls
     _oracle.py       the account that is kept while a session is written
-    _acts.py ...     the stories that sessions are made of
+    _expecting.py    the operation that must come of a call and its end
+    _*_texts.py      what peers may say, each text beside what it means
+    _*_scenarios.py  the stories that sessions are made of
     _sessions.py     the strategies of sessions
+    _example*.py     the smallest sessions that show each law
+    _replaying.py    plays a session and compares
     _check_*.py      the checks
 """
 
@@ -23,7 +28,7 @@ from trio_oplog.testing._endpoint import FaultyEndpoint, Hang, Request, Reset, R
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._operations import json_values, operations, request_ids
 from trio_oplog.testing._recording import RecordingSubmitter
-from trio_oplog.testing._replaying import play
+from trio_oplog.testing._replaying import Gateway, play
 from trio_oplog.testing._session import Direction, Expected, Feature, Session, SessionFrame
 from trio_oplog.testing._sessions import frames, interleavings, sessions, tool_calls
 
@@ -34,6 +39,7 @@ __all__ = [
     "Expected",
     "FaultyEndpoint",
     "Feature",
+    "Gateway",
     "Hang",
     "Law",
     "LawBroken",

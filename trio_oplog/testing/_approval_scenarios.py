@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from trio_oplog.testing._approval_texts import (
@@ -229,22 +229,21 @@ def elicitation_of_a_server(session: SessionBuilder, choices: ChoiceSource) -> I
 
 
 def approval_of_nothing(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
-    """Approvals of what is no item, of another thread, tool or server leave nothing, neither here nor with the item that is open."""
+    """Approvals of what is no item, or of another thread, tool or server, leave nothing, not even with the item that is open."""
     key, at = own_item(session, "mcpToolCall"), session.fresh_ms()
     mcp_item(session, key, "item/started", "slow", '{"ms":1}', at=at)
     yield
     stranger = ItemKey(f"thread-{session.fresh()}", key.turn_id, key.item_id, key.item_type)
     nobody = own_item(session, "mcpToolCall")
-    asked = choices.pick(
-        (
-            lambda: ask_item(session, nobody, PERMISSIONS),
-            lambda: ask_item(session, stranger, COMMAND),
-            lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":2}', None),
-            lambda: ask_mcp(session, key.thread_id, "fast", '{"ms":1}', None),
-            lambda: ask_mcp(session, stranger.thread_id, "slow", '{"ms":1}', None),
-            lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":1}', None, server="other"),
-        )
-    )()
+    options: tuple[Callable[[], Asked], ...] = (
+        lambda: ask_item(session, nobody, PERMISSIONS),
+        lambda: ask_item(session, stranger, COMMAND),
+        lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":2}', None),
+        lambda: ask_mcp(session, key.thread_id, "fast", '{"ms":1}', None),
+        lambda: ask_mcp(session, stranger.thread_id, "slow", '{"ms":1}', None),
+        lambda: ask_mcp(session, key.thread_id, "slow", '{"ms":1}', None, server="other"),
+    )
+    asked = choices.pick(options)()
     yield
     asked.answer(session, choices.pick((ACTIONS[2], DECISIONS[2], GRANTS[2])))
     yield

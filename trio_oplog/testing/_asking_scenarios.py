@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from trio_oplog.testing._builder import SessionBuilder
+from trio_oplog._operation import Outcome
+from trio_oplog.testing._builder import CLIENT, SessionBuilder
 from trio_oplog.testing._call_scenarios import Scenario, answer, answered_call
 from trio_oplog.testing._choices import ChoiceSource
-from trio_oplog.testing._facts import OpenCall
+from trio_oplog.testing._facts import Ending, OpenCall
 from trio_oplog.testing._json_text import SpelledId, an_object, quoted
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._session import Feature
@@ -66,11 +67,24 @@ def asked_in_the_middle(session: SessionBuilder, choices: ChoiceSource) -> Itera
     if choices.chance(3):
         asked = session.ask(ELICIT, '{"message":"Still there?"}', Law.APPROVAL_LINK, spelled=server_id)
         question = session.oracle.ask(call)
-        if choices.chance(2):
+        ends = choices.number(3)
+        if ends == 1:
             take_back(session, asked)
             session.oracle.withdraw(call, question)
+        elif ends == 2:
+            cancel(session, call, spelled)
+        if ends:  # too late
             session.reply(asked, "result", '{"action":"accept"}', Law.ONLY_REQUESTER_CANCELS)
+        if ends == 2:
+            return
     answer(session, choices, spelled)
+
+
+def cancel(session: SessionBuilder, call: OpenCall, spelled: SpelledId) -> None:
+    """The client takes its call back while a person is asked about it."""
+    params = an_object([("requestId", spelled.text), ("reason", '"closed the dialog"')], session.gap)
+    session.notify("notifications/cancelled", params, Law.CANCELLED, direction=CLIENT)
+    session.oracle.end(call, Ending(outcome=Outcome.CANCELLED, text="closed the dialog", laws=(Law.CANCELLED,)))
 
 
 def sampled_in_the_middle(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:

@@ -174,7 +174,8 @@ class SessionBuilder:
         """
         frames = tuple(self._frame(draft) for draft in self._drafts)
         self.world.now += _STEPS[0]
-        self.world.due = due = []
+        due: list[Expected] = []
+        self.world.due = due
         for oracle in self.oracles:
             oracle.close()
         self.world.close()

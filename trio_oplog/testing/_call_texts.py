@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._choices import ChoiceSource
@@ -131,7 +131,7 @@ def _some_thread(choices: ChoiceSource, dialect: Feature) -> tuple[tuple[tuple[s
     return ((), None) if dialect is Feature.MCP and choices.number(3) < 2 else choices.pick(options)
 
 
-def _some_meta(session: SessionBuilder, choices: ChoiceSource, dialect: Feature) -> tuple[str | None, dict[str, str]]:
+def _some_meta(session: SessionBuilder, choices: ChoiceSource, dialect: Feature) -> tuple[str | None, dict[str, Any]]:
     """The ``_meta``, and what it says."""
     kind = choices.number(8)
     if kind == 1:

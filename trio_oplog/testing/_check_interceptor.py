@@ -51,11 +51,11 @@ def check_interceptor(
     half as many of arbitrary frames; and it measures what is held in memory, and the clock.  A session that fails is shrunk.
 
     Args:
-        factory: Called with a ``Submitter`` and a ``Config``; makes an interceptor on the real clock.  One that has the parameters
-            ``clock`` and ``monotonic`` too, functions without arguments, is given clocks that are set for each frame: then all
-            times are compared exactly, else only what can be known of them.
-        gateway: Called like ``factory``; makes something with ``connect()``, which returns an interceptor, and ``close()``: several
-            connections whose calls wait for tasks and rounds in one table of ``Config.max_suspended`` calls.  With it
+        factory: Called with a ``Submitter`` and a ``Config``; makes an interceptor on the real clock.  One that has the
+            parameters ``clock`` and ``monotonic`` too, functions without arguments, is given clocks that are set for each frame:
+            then all times are compared exactly, else only what can be known of them.
+        gateway: Called like ``factory``; makes something with ``connect()``, which returns an interceptor, and ``close()``:
+            several connections whose calls wait for tasks and rounds in one table of ``Config.max_suspended`` calls.  With it
             the laws of such tables are checked too, with half as many sessions of up to three connections.
         max_examples: How many sessions are drawn, at least 1.
         seed: Makes the draw repeatable; ``None`` leaves it to Hypothesis.
@@ -295,17 +295,18 @@ def _flood(interceptor: FrameObserver, start: int, count: int) -> None:
 _LEAVINGS: Final = (
     (
         Direction.SERVER_TO_CLIENT,
-        '{"method":"session/update","params":{"sessionId":"s","update":{"sessionUpdate":"tool_call_update",'
-        '"toolCallId":"c%d","status":"completed"}}}',
+        """{"method":"session/update","params":{"sessionId":"s","update":
+        {"sessionUpdate":"tool_call_update","toolCallId":"c%d","status":"completed"}}}""",
     ),
     (
         Direction.SERVER_TO_CLIENT,
-        '{"method":"hook/started","params":{"threadId":"t1","run":{"id":"h:%d","eventName":"preToolUse","status":"running"}}}',
+        """{"method":"hook/started","params":{"threadId":"t1","run":
+        {"id":"h:%d","eventName":"preToolUse","status":"running"}}}""",
     ),
     (
         Direction.SERVER_TO_CLIENT,
-        '{"method":"item/autoApprovalReview/started","params":{"threadId":"t1","reviewId":"r",'
-        '"targetItemId":"x%d","review":{"status":"inProgress"}}}',
+        """{"method":"item/autoApprovalReview/started","params":
+        {"threadId":"t1","reviewId":"r","targetItemId":"x%d","review":{"status":"inProgress"}}}""",
     ),
     (Direction.SERVER_TO_CLIENT, '{"method":"elicitation/create","id":%d,"params":{"message":"?"}}'),
     (Direction.SERVER_TO_CLIENT, '{"method":"item/fileChange/requestApproval","id":%d,"params":{"threadId":"t1","itemId":"n"}}'),

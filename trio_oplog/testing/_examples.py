@@ -13,6 +13,7 @@ from trio_oplog.testing._answers import IMAGE
 from trio_oplog.testing._builder import CLIENT, SERVER, SessionBuilder
 from trio_oplog.testing._call_texts import ALIKE_IDS, LONG
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._example_details import DETAILS
 from trio_oplog.testing._example_stories import SHARED_STORIES, STORIES, Story
 from trio_oplog.testing._expecting import Peers
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Round
@@ -146,7 +147,7 @@ def examples() -> tuple[Example, ...]:
 @cache
 def stories() -> tuple[Example, ...]:
     """Of what calls wait for, who decides on them, and what else takes more than a line to tell."""
-    return tuple(Example(law, _told(story, config)) for law, config, story in STORIES)
+    return tuple(Example(law, _told(story, config)) for law, config, story in (*STORIES, *DETAILS))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -231,7 +232,7 @@ def _composed(members: Members) -> Arguments:
     return Arguments(text=an_object(members), composed=True)
 
 
-_MAKERS: Final = {
+_MAKERS: Final[Mapping[str, Callable[[SessionBuilder, ChoiceSource], tuple[Members, str, str | None, Arguments]]]] = {
     "mcpToolCall": _mcp,
     "commandExecution": _command,
     "fileChange": _file_change,

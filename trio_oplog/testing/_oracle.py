@@ -12,6 +12,7 @@ from attrs import Factory, asdict, define, evolve
 from trio_oplog._operation import Config, DecidedBy, Outcome
 from trio_oplog.testing._expecting import Peers, expect
 from trio_oplog.testing._facts import Arguments, CallFacts, Ending, OpenCall, Question, Said
+from trio_oplog.testing._json_text import IdKey
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._session import Expected, Feature
 
@@ -104,7 +105,7 @@ class Oracle:
     world: World
     open: list[OpenCall] = Factory(list)
     spent: set[Hashable] = Factory(set)
-    peers: Peers = Peers()
+    peers: Peers = Factory(Peers)
     left_behind: set[Hashable] = Factory(set)
     executions: set[Hashable] = Factory(set)
     ended: set[Hashable] = Factory(set)
@@ -135,7 +136,7 @@ class Oracle:
         """The open calls with this key, oldest first."""
         return [call for call in self.open if call.key == key]
 
-    def target(self, key: Hashable) -> tuple[OpenCall | None, bool]:
+    def target(self, key: IdKey) -> tuple[OpenCall | None, bool]:
         """The call that an answer with this id ends, and whether the id is only the same in the other type."""
         exact = self.with_key(key)
         if exact:
@@ -191,7 +192,7 @@ class Oracle:
         self.features.update(features)
         self.world.due.append(made)
 
-    def answer(self, key: Hashable, ending: Ending) -> None:
+    def answer(self, key: IdKey, ending: Ending) -> None:
         """The server answers an id; nothing happens when no call has it."""
         call, respelled = self.target(key)
         if call is None:
@@ -411,11 +412,9 @@ def _acp_ending(said: Said, earlier: Said, status: str | None) -> Ending:
     return Ending(text=text, outcome=Outcome.FAILED if status == "failed" else None, laws=(Law.ACP_CALLS,))
 
 
-def _other_type(key: Hashable) -> Hashable:
+def _other_type(key: IdKey) -> IdKey | None:
     """The id that is the same text in the other type; ``None`` where there is none."""
-    if not isinstance(key, tuple) or len(key) != 2:
-        return None
-    kind, value = key
-    if kind == "number" and value == value.to_integral_value():
-        return ("string", str(int(value)))
-    return ("number", Decimal(value)) if kind == "string" and _INTEGER.fullmatch(value) else None
+    _, value = key
+    if isinstance(value, Decimal):
+        return ("string", str(int(value))) if value == value.to_integral_value() else None
+    return ("number", Decimal(value)) if _INTEGER.fullmatch(value) else None

@@ -127,9 +127,13 @@ def hooked(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     if early:
         start_item(session, choices, key, at)
         yield
-    if status != "blocked" and choices.chance(2):
+    follows = choices.number(3) if status != "blocked" else 0
+    if follows == 1:
         ask_item(session, key, COMMAND).answer(session, choices.pick(DECISIONS[:4]))
         yield
+    elif follows == 2:
+        status, refuses = choices.pick(FINDINGS)
+        yield from review(session, key, status, refuses=refuses)
     complete_item(session, choices, key, at)
 
 

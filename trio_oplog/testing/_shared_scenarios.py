@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from trio_oplog.testing._approval_scenarios import own_item
 from trio_oplog.testing._builder import SessionBuilder
 from trio_oplog.testing._call_scenarios import Scenario
 from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._item_scenarios import complete_item
+from trio_oplog.testing._item_texts import ITEM_TYPES
 from trio_oplog.testing._laws import Law
 from trio_oplog.testing._round_scenarios import ask_for_input, finish, new_dialogue, retry
 from trio_oplog.testing._session import Feature
@@ -98,10 +101,21 @@ def same_id_elsewhere(session: SessionBuilder, choices: ChoiceSource) -> Iterato
         yield
 
 
+def watched_twice(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
+    """Two connections watch one thread: both record what it does, as one execution."""
+    there = elsewhere(session, choices)
+    key, at, said = own_item(session, choices.pick(ITEM_TYPES)), session.fresh_ms(), bytes(choices.number(4) for _ in range(4))
+    complete_item(session, ChoiceSource(said), key, at)
+    yield
+    session.connection = there
+    complete_item(session, ChoiceSource(said), key, at)
+
+
 SHARED_SCENARIOS: Final[tuple[Scenario, ...]] = (
     task_elsewhere,
     round_elsewhere,
     exchanges,
     rounds_in_exchanges,
     same_id_elsewhere,
+    watched_twice,
 )

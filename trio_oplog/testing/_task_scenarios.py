@@ -84,11 +84,18 @@ def _status_text(session: SessionBuilder, task_id: str, status: str, message: st
 
 
 def notify_status(
-    session: SessionBuilder, task_id: str, version: str, status: str, message: str | None = None, *, elicits: bool = False
+    session: SessionBuilder,
+    task_id: str,
+    version: str,
+    status: str,
+    message: str | None = None,
+    *,
+    more: str = "",
+    elicits: bool = False,
 ) -> None:
-    """The server tells of a task's status on its own."""
+    """The server tells of a task's status on its own; ``more`` are members of what it tells."""
     method = "notifications/tasks/status" if version == OLD else "notifications/tasks"
-    more = f'"inputRequests":{_ASKS}' if elicits else ""
+    more = f'"inputRequests":{_ASKS}' if elicits else more
     session.notify(method, _status_text(session, task_id, status, message, more), Law.TASKS)
     session.oracle.see_status(task_id, status, message, elicits=elicits)
 
@@ -162,6 +169,16 @@ def ends_in_an_error(session: SessionBuilder, task_id: str, version: str) -> Non
     else:
         poll(session, task_id, "failed", "it failed", more=f'"error":{error}')
         session.oracle.end_task(task_id, ending)
+
+
+def is_told_of_its_result(session: SessionBuilder, task_id: str, version: str) -> None:
+    """It completes, and a notification brings the result; in the old version only the status."""
+    if version == OLD:
+        notify_status(session, task_id, version, "completed")
+        fetch(session, task_id, "result", _DONE, Ending(text="done"))
+    else:
+        notify_status(session, task_id, version, "completed", more=f'"result":{_DONE}')
+        session.oracle.end_task(task_id, Ending(text="done"))
 
 
 def fails_without_content(session: SessionBuilder, task_id: str, version: str) -> None:
@@ -256,6 +273,7 @@ def is_cancelled_while_it_asks(session: SessionBuilder, task_id: str, _version: 
 
 QUIET_ENDS: Final = (
     ends_well,
+    is_told_of_its_result,
     ends_in_a_tool_error,
     ends_in_an_error,
     fails_without_content,

@@ -49,7 +49,8 @@ def repeated_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[No
 
 def overtaken_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     """An item whose turn is over, since another one starts or the thread closes; what comes of it later adds nothing."""
-    key, at = own_item(session, choices.pick(ITEM_TYPES)), session.fresh_ms()
+    types = (*(ITEM_TYPES[:2] * 4), *ITEM_TYPES)  # a command has more to tell than others
+    key, at = own_item(session, choices.pick(types)), session.fresh_ms()
     start_item(session, choices, key, at)
     yield
     if choices.chance(2):
@@ -60,11 +61,13 @@ def overtaken_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[N
         if choices.chance(2):
             asked.answer(session, choices.pick(DECISIONS[:4]))
         yield
-    how = choices.pick((start_turn, start_turn, close_thread, complete_turn))
-    if how is close_thread:
+    how = choices.number(4)
+    if how < 2:
+        start_turn(session, key.thread_id, f"turn-{session.fresh()}")
+    elif how == 2:
         close_thread(session, key.thread_id)
     else:
-        how(session, key.thread_id, f"turn-{session.fresh()}" if how is start_turn else key.turn_id)
+        complete_turn(session, key.thread_id, key.turn_id)
     yield
     if choices.chance(2):
         complete_item(session, choices, key, at)
@@ -77,9 +80,14 @@ def neighbours(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]
     for each in (key, other):
         start_item(session, choices, each, at)
         yield
-    choices.pick((start_turn, lambda session, thread_id, _: close_thread(session, thread_id)))(session, key.thread_id, "turn-x")
+    if choices.chance(2):
+        close_thread(session, key.thread_id)
+    else:
+        start_turn(session, key.thread_id, "turn-x")
     yield
     complete_item(session, choices, other, at)
 
 
-TURN_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(in_room(each) for each in (repeated_item, overtaken_item, neighbours))
+TURN_SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
+    in_room(each) for each in (repeated_item, overtaken_item, neighbours, repeated_item, overtaken_item)
+)

@@ -18,9 +18,9 @@ from trio_oplog.testing import Law
 FAULTY: list[tuple[type[Reference], set[Law]]] = []
 
 
-def breaks(*laws: Law) -> Any:
+def breaks(*laws: Law, among: list[tuple[type[Reference], set[Law]]] = FAULTY) -> Any:
     def register(kind: type[Reference]) -> type[Reference]:
-        FAULTY.append((kind, set(laws)))
+        among.append((kind, set(laws)))
         return kind
 
     return register
@@ -340,7 +340,7 @@ class TrimsTheFrame(Reference):
 class KnowsNoMemoryviews(Reference):
     def text(self, frame: Any) -> str:
         if isinstance(frame, memoryview):
-            raise ValueError
+            return ""
         return super().text(frame)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
-from tests.testing.faulty.interceptors import breaks
+from tests.testing.faulty.interceptors import breaks as breaks_among
 from tests.testing.faulty.reference import Call, Question, Raw, Reference, Table, inside, text_of
 from trio_oplog import Context, DecidedBy, Outcome
 from trio_oplog.testing import Law
+
+FAULTY: list[tuple[type[Reference], set[Law]]] = []
+breaks = partial(breaks_among, among=FAULTY)
 
 # -- tasks and rounds ----------------------------------------------------------------------------------------------------
 

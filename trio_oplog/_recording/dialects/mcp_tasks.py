@@ -14,8 +14,8 @@ from trio_oplog._recording.dialects.events import Answer, End, InputGiven, Nothi
 from trio_oplog._recording.dialects.mcp import asks_person, members, read_decisions
 from trio_oplog._recording.dialects.results import (
     has_content,
-    introduction,
     is_present,
+    kept,
     read_answer,
     read_problem,
     read_result,
@@ -112,8 +112,7 @@ def _news(state: _TaskState, task_id: str, *, is_answer: bool) -> TaskNews:
         end,
         is_answer=is_answer,
         asks_person=asks_person(dict(members(state.input_requests))),
-        server_name=optional_name(who.name) if who else None,
-        server=introduction(who),
+        server=kept(who),
     )
 
 
