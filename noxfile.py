@@ -6,6 +6,7 @@ run only when they are asked for: ``nox -s bench``.  What follows ``--`` goes to
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -161,8 +162,29 @@ def e2e(session: nox.Session) -> None:
     """Run the tests against real programs from npm; needs ``npm`` on the machine."""
     if shutil.which("npm") is None:
         session.error("the end-to-end tests need npm, and there is none on PATH")
-    install(session, "test")
+    install(session, "test", "e2e")
     pytest(session, "tests/e2e", *session.posargs)
+
+
+@nox.session(default=False)
+def schema(session: nox.Session) -> None:
+    """Compare the table of what is recorded with the schema of the newest Codex; ``-- --update`` replaces the checked-in names.
+
+    Needs ``npm``.  Prints what the table lacks and what it has too much, and fails when it lacks something.
+    """
+    if shutil.which("npm") is None:
+        session.error("Codex comes from npm, and there is no npm on PATH")
+    session.install("--editable", ".")
+    folder = Path(session.create_tmp(), "codex").absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    home = folder / "home"
+    home.mkdir(parents=True)
+    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "@openai/codex@latest", external=True)
+    modules, generated = folder / "node_modules", str(folder / "schema")
+    command = [str(modules / ".bin" / "codex"), "app-server", "generate-json-schema", "--experimental", "--out", generated]
+    session.run(*command, external=True, env={"CODEX_HOME": str(home)})
+    version = json.loads((modules / "@openai" / "codex" / "package.json").read_text(encoding="utf-8"))["version"]
+    session.run("python", "-m", "tests.schema.codex_names", generated, version, *session.posargs)
 
 
 @nox.session(default=False)

@@ -97,7 +97,8 @@ def test_an_operation_needs_what_every_record_has_and_leaves_out_the_rest() -> N
     assert made == operation()
     rest = [field.name for field in attrs.fields(Operation) if field.default is None]
     assert rest == [
-        "user_id", "thread_id", "request_id", "arguments", "arguments_meta", "result_summary", "result_meta", "context", "approval",
+        "user_id", "thread_id", "request_id", "arguments", "arguments_meta", "result_summary", "result_meta",
+        "context", "approval",
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from tests.frames import texts
 from tests.watching import BEGAN, operation
 from trio_oplog import Operation, Outcome, WireError
 from trio_oplog._json import encoded
-from trio_oplog._operation import ArgumentsMeta, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, ResultMeta
 from trio_oplog._recording.limits import keep_arguments
 from trio_oplog._wire import decode, encode
 
@@ -55,6 +55,23 @@ OPERATIONS = st.builds(
         content_types=st.none() | st.lists(TEXT, max_size=3).map(tuple),
         reported_duration_ms=st.none() | NUMBER,
         duplicate_id=st.none() | st.booleans(),
+        waited_ms=st.none() | SIZE,
+        rounds=st.none() | SIZE,
+        task_id=st.none() | TEXT,
+        title=st.none() | TEXT,
+        id_respelled=st.none() | st.booleans(),
+        replaced=st.none() | st.booleans(),
+    ),
+    context=st.none() | st.builds(Context, **{name: st.none() | TEXT for name in attrs.fields_dict(Context)}),
+    approval=st.none()
+    | st.builds(
+        Approval,
+        decision=st.none() | TEXT,
+        by=st.sampled_from(DecidedBy),
+        waited_ms=SIZE,
+        reason=st.none() | TEXT,
+        risk=st.none() | TEXT,
+        count=st.none() | SIZE,
     ),
 )
 
@@ -78,7 +95,23 @@ FULL = operation(
         content_types=("text", "image"),
         reported_duration_ms=12,
         duplicate_id=True,
+        waited_ms=2_100,
+        rounds=2,
+        task_id="task-1",
+        title="Read a file",
+        id_respelled=True,
+        replaced=True,
     ),
+    context=Context(
+        client="desk/1.2",
+        server="files/3.4",
+        protocol="2025-11-25",
+        session="s-1",
+        transport="stdio",
+        trace_id="0af7651916cd43dd8448eb211c80319c",
+        parent_span_id="b7ad6b7169203331",
+    ),
+    approval=Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=2_000, reason="writes", risk="low", count=2),
 )
 FULL_DOCUMENT = {
     "id": "id-1",
@@ -106,8 +139,25 @@ FULL_DOCUMENT = {
         "content_types": ["text", "image"],
         "reported_duration_ms": 12,
         "duplicate_id": True,
+        "waited_ms": 2_100,
+        "rounds": 2,
+        "task_id": "task-1",
+        "title": "Read a file",
+        "id_respelled": True,
+        "replaced": True,
     },
+    "context": {
+        "client": "desk/1.2",
+        "server": "files/3.4",
+        "protocol": "2025-11-25",
+        "session": "s-1",
+        "transport": "stdio",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        "parent_span_id": "b7ad6b7169203331",
+    },
+    "approval": {"decision": "accept", "by": "client", "waited_ms": 2_000, "reason": "writes", "risk": "low", "count": 2},
 }
+NEW_IN_RESULT_META = {"waited_ms", "rounds", "task_id", "title", "id_respelled", "replaced"}
 PLAIN_DOCUMENT = {
     name: value
     for name, value in FULL_DOCUMENT.items()
@@ -142,12 +192,30 @@ def test_what_is_absent_is_left_out() -> None:
     assert json.loads(encode(operation(result_meta=ResultMeta())))["result_meta"] == {}
 
 
+def test_a_record_of_an_earlier_version_is_read_as_it_was_and_written_as_it_was() -> None:
+    earlier = {name: value for name, value in FULL_DOCUMENT.items() if name not in ("context", "approval")}
+    meta = FULL_DOCUMENT["result_meta"]
+    assert isinstance(meta, dict)
+    earlier["result_meta"] = {name: value for name, value in meta.items() if name not in NEW_IN_RESULT_META}
+    read = decode(json.dumps(earlier).encode())
+    assert (read.context, read.approval) == (None, None)
+    assert read.result_meta is not None
+    assert {getattr(read.result_meta, name) for name in NEW_IN_RESULT_META} == {None}
+    assert json.loads(encode(read)) == earlier
+
+
 def test_null_and_unknown_fields_are_passed_over() -> None:
-    nothing = dict.fromkeys(["user_id", "arguments", "arguments_meta", "result_summary", "result_meta", "new_field"])
+    names = ["user_id", "arguments", "arguments_meta", "result_summary", "result_meta", "context", "approval", "new_field"]
+    nothing = dict.fromkeys(names)
     document = json.loads(encode(operation())) | nothing | {"newer": [1]}
     assert decode(json.dumps(document).encode()) == operation()
     document["result_meta"] = {"outcome": None, "newer": 1, "exit_code": 3}
     assert decode(json.dumps(document).encode()) == operation(result_meta=ResultMeta(exit_code=3))
+    document["context"] = {"client": "c", "server": None, "newer": 1}
+    document["approval"] = {"by": "hook", "waited_ms": 0, "decision": None, "newer": 1}
+    read = decode(json.dumps(document).encode())
+    assert read.context == Context(client="c")
+    assert read.approval == Approval(by=DecidedBy.HOOK, waited_ms=0)
 
 
 @pytest.mark.parametrize("code", [-(2**63), 2**63 - 1])
@@ -209,7 +277,11 @@ NO_TIMES = ["", "now", 5, "2023-11-14T22:13:20", "2023-11-14", "2023-13-14T22:13
         ("duration_ms", -1, "must not be negative"),
         *[("started_at", value, TIME) for value in NO_TIMES],
         ("completed_at", "later", TIME),
-        *[(field, value, "must be an object") for field in ("arguments_meta", "result_meta") for value in (5, [], "x")],
+        *[
+            (field, value, "must be an object")
+            for field in ("arguments_meta", "result_meta", "context", "approval")
+            for value in (5, [], "x")
+        ],
     ],
 )
 def test_a_wrong_field_is_named_and_its_value_never_quoted(field: str, value: Any, problem: str) -> None:
@@ -233,6 +305,29 @@ def test_a_wrong_field_is_named_and_its_value_never_quoted(field: str, value: An
         ("result_meta", {"sha256": []}, "result_meta.sha256", STRING),
         ("result_meta", {"content_types": "text"}, "result_meta.content_types", "must be a list of strings"),
         ("result_meta", {"content_types": ["text", 5]}, "result_meta.content_types", STRING),
+        ("result_meta", {"waited_ms": -1}, "result_meta.waited_ms", "must not be negative"),
+        ("result_meta", {"waited_ms": 0.5}, "result_meta.waited_ms", WHOLE),
+        ("result_meta", {"rounds": "2"}, "result_meta.rounds", WHOLE),
+        ("result_meta", {"rounds": -1}, "result_meta.rounds", "must not be negative"),
+        ("result_meta", {"task_id": 5}, "result_meta.task_id", STRING),
+        ("result_meta", {"title": {}}, "result_meta.title", STRING),
+        ("result_meta", {"id_respelled": 1}, "result_meta.id_respelled", "must be true or false"),
+        ("result_meta", {"replaced": "true"}, "result_meta.replaced", "must be true or false"),
+        *[("context", {name: 5}, f"context.{name}", STRING) for name in attrs.fields_dict(Context)],
+        ("approval", {"waited_ms": 1}, "approval.by", "is missing"),
+        ("approval", {"by": "client"}, "approval.waited_ms", "is missing"),
+        ("approval", {"by": "client", "waited_ms": -1}, "approval.waited_ms", "must not be negative"),
+        ("approval", {"by": "client", "waited_ms": "1"}, "approval.waited_ms", WHOLE),
+        ("approval", {"by": "client", "waited_ms": 1, "count": True}, "approval.count", WHOLE),
+        ("approval", {"by": "client", "waited_ms": 1, "count": -2}, "approval.count", "must not be negative"),
+        *[
+            ("approval", {"by": "client", "waited_ms": 1, name: 5}, f"approval.{name}", STRING)
+            for name in ("decision", "reason", "risk")
+        ],
+        *[
+            ("approval", {"by": by, "waited_ms": 1}, "approval.by", "must be one of client, reviewer, hook, none")
+            for by in ("nobody", "", 5, [], {})
+        ],
     ],
 )
 def test_a_wrong_field_of_a_part_is_named_by_its_path(field: str, value: Any, path: str, problem: str) -> None:

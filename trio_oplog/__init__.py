@@ -2,7 +2,7 @@
 
 A frame becomes a stored operation in this order, one folder a step::
 
-    _recording/    frames -> one Operation for each tool call.  Sans-IO.
+    _recording/    frames -> one Operation for each tool call, however many messages it takes.  Sans-IO.
     _operation.py  the product: Operation and its parts; _wire.py is its JSON
     _delivery/     operations -> the endpoint, over HTTP, with an account of every one
     collector/     the endpoint: a store and its HTTP interface
@@ -29,7 +29,7 @@ from trio_oplog._errors import (
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, redact_keys
+from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, SuspendedCalls, redact_keys
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "StoreError",
     "StoreVersionError",
     "Submitter",
+    "SuspendedCalls",
     "Tee",
     "TokenFileError",
     "WireError",

@@ -51,8 +51,9 @@ class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
     Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
-    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``.  A field that the text lacks, or that
-    has another type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
+    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``; a second and third kind in the union, where peers
+    write one for another, may be ``str`` or a Struct without ``Raw``.  A field that the text lacks, or that has another type
+    there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
         shape: The Struct.
@@ -85,7 +86,14 @@ class Reader(Generic[S]):
                 then are those exact bytes again.
         """
         try:
-            values = _members(decoded(text))
+            try:
+                plain = decoded(text)
+            except UnicodeDecodeError:
+                if not isinstance(text, Raw):
+                    raise
+                # A part of a text that was read as a last resort: see ``split``.
+                plain, escaped = bytes(text).decode("utf-8", "surrogateescape"), True
+            values = _members(plain)
             return None if values is None else _build(values, self._shape, "surrogateescape" if escaped else "backslashreplace")
         except _UNREADABLE:
             return None
@@ -135,15 +143,6 @@ def elements(text: Text | Raw) -> list[str] | None:
         return None
 
 
-def objects(text: Text) -> list[dict[str, Any]]:
-    """The JSON object that ``json`` reads, or those in an array; none when it reads neither."""
-    try:
-        value = _read_values(decoded(text))
-    except _UNREADABLE:
-        return []
-    return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)]
-
-
 class Parts(NamedTuple):
     """What ``split`` found."""
 
@@ -151,6 +150,8 @@ class Parts(NamedTuple):
     """The exact text of each object, decoded."""
     escaped: bool
     """Whether bytes that are no UTF-8 stand in them as the surrogates U+DC80 to U+DCFF (see ``surrogateescape``)."""
+    is_array: bool
+    """Whether they are elements of an array."""
 
 
 def split(text: Text) -> Parts | None:
@@ -169,14 +170,14 @@ def split(text: Text) -> Parts | None:
     try:
         value = _skim(plain)
         if isinstance(value, dict):
-            return Parts([plain], escaped)
+            return Parts([plain], escaped, is_array=False)
         if not isinstance(value, list):
             return None
         # _skim reads an element as it reads the whole, so each has its kind at its place.
         found = [part for (_, part), whole in zip(_parts(plain), value, strict=True) if isinstance(whole, dict)]
     except _UNREADABLE:
         return None
-    return Parts(found, escaped) if found else None
+    return Parts(found, escaped, is_array=True) if found else None
 
 
 def encoded(text: str, errors: str = "backslashreplace") -> bytes:
@@ -230,6 +231,8 @@ class _Field(NamedTuple):
     default: Any
     kind: Any
     """``Raw``, ``str``, ``int``, ``bool`` or a Struct; of a list: its elements' Struct."""
+    others: tuple[Any, ...]
+    """The other kinds that the field takes: ``str`` or Structs."""
     is_list: bool
     is_struct: bool
     holds_raw: bool
@@ -239,13 +242,13 @@ class _Field(NamedTuple):
 def _fields(shape: type[Struct]) -> tuple[_Field, ...]:
     found = []
     for field in fields(shape):
-        wanted = field.type
-        if wanted is not Raw:
-            wanted = next(kind for kind in get_args(wanted) if kind not in (NoneType, UnsetType))
+        wanted, *others = [kind for kind in (get_args(field.type) or (field.type,)) if kind not in (NoneType, UnsetType)]
         kind = get_args(wanted)[0] if get_args(wanted) else wanted
         is_struct = issubclass(kind, Struct)
         holds_raw = kind is Raw or (is_struct and any(inner.holds_raw for inner in _fields(kind)))
-        found.append(_Field(field.name, field.encode_name, field.default, kind, wanted is not kind, is_struct, holds_raw))
+        found.append(
+            _Field(field.name, field.encode_name, field.default, kind, tuple(others), wanted is not kind, is_struct, holds_raw)
+        )
     return tuple(found)
 
 
@@ -259,9 +262,10 @@ def _from_text(text: str, field: _Field, errors: str) -> Any:
     if field.holds_raw:
         if field.is_list:
             if not isinstance(_skim(text), list):
-                return field.default
+                return None
             return [_from_members(part, field.kind, errors) or field.kind() for _, part in _parts(text)]
-        return _from_members(text, field.kind, errors)
+        found = _from_members(text, field.kind, errors)
+        return _from_other(_read_values(text), field) if found is None and field.others else found
     # Nothing in it is needed as text: one pass reads it whole, however many parts it has.
     return _from_value(_read_values(text), field)
 
@@ -272,14 +276,28 @@ def _from_members(text: str, shape: type[S], errors: str) -> S | None:
 
 
 def _from_value(value: Any, field: _Field) -> Any:
-    if field.is_list:
-        return [_assemble(part, field.kind) or field.kind() for part in value] if isinstance(value, list) else field.default
-    if field.is_struct:
+    if field.is_list and isinstance(value, list):
+        return [_assemble(part, field.kind) or field.kind() for part in value]
+    if field.is_struct and not field.is_list and isinstance(value, dict):
         return _assemble(value, field.kind)
     if type(value) is field.kind:
         return value
+    if field.others:
+        return _from_other(value, field)
+    if field.is_list or field.is_struct:
+        return None
     # Not the default: a method that is a number, say, is still there, and its message no response.
     return "" if field.kind is str and value is not None else field.default
+
+
+def _from_other(value: Any, field: _Field) -> Any:
+    """A value of one of the other kinds that a field takes."""
+    for kind in field.others:
+        if kind is type(value):
+            return value
+        if isinstance(value, dict) and issubclass(kind, Struct):
+            return _assemble(value, kind)
+    return None
 
 
 def _assemble(value: Any, shape: type[S]) -> S | None:

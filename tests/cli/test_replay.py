@@ -24,6 +24,7 @@ from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 SHELL = CAPTURES / "turn_shell.jsonl"
+APPROVALS = CAPTURES / "codex171" / "approval_command.jsonl"
 MCP = CAPTURES / "mcp" / "py1_demo.jsonl"
 SECRET = "swordfish"
 
@@ -65,6 +66,16 @@ def test_a_recorded_session_ends_as_a_table_of_its_operations(run: Run, tmp_path
     # The file and its folder are for the user alone.
     store = tmp_path / "state" / "trio-oplog" / "operations.sqlite3"
     assert (store.stat().st_mode & 0o777, store.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_who_approved_is_in_the_table_and_with_all_else_in_the_json(run: Run) -> None:
+    header, *lines = run("replay", APPROVALS).stdout.splitlines()
+    assert {"APPROVED", "WAITED"} < set(header.split())
+    assert any("accept (client)" in line for line in lines)
+    assert any("decline (client)" in line and "declined" in line for line in lines)
+    approvals = [operation["approval"] for operation in records(run("list", "--json")) if "approval" in operation]
+    assert all(approval["by"] == "client" and approval["waited_ms"] >= 0 for approval in approvals)
+    assert {operation["context"]["server"] for operation in records(run("list", "--json"))} == {"codex/0.171.0"}
 
 
 def test_durations_and_days_are_those_that_were_recorded(run: Run) -> None:

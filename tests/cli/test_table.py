@@ -68,7 +68,9 @@ def test_no_line_is_wider_than_the_terminal_or_broken_in_two(width: int) -> None
         "result_summary": "x" * 999,
         "duration_ms": 2**31 - 1,
     }
-    lines = printed(long | {"is_error": True, "result_meta": {"outcome": "input_required"}}, {}, width=width)
+    approval = {"decision": "acceptWithExecpolicyAmendment", "by": "client", "waited_ms": 2**31 - 1}
+    meta = {"outcome": "input_required", "waited_ms": 2**31 - 1}
+    lines = printed(long | {"is_error": True, "result_meta": meta, "approval": approval}, {}, width=width)
     assert len(lines) == 3
     assert all(len(line) <= width for line in lines)
 
@@ -112,6 +114,51 @@ def test_the_outcome_is_the_most_exact_word_there_is(change: dict[str, Any], out
 def test_arguments_that_were_not_kept_are_shown_as_their_size() -> None:
     meta = {"truncated": True, "size_bytes": 70_000, "sha256": "00"}
     assert "(70000 bytes)" in printed({"arguments_meta": meta})[1]
+
+
+APPROVED = {"approval": {"decision": "accept", "by": "client", "waited_ms": 2_090}, "result_meta": {"waited_ms": 2_100}}
+
+
+def test_who_approved_a_call_and_how_long_it_waited_is_shown_where_any_call_has_it() -> None:
+    assert printed(APPROVED | {"result_summary": "hi"}, {"result_summary": "hello"}) == [
+        "2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  APPROVED         WAITED  ARGUMENTS  RESULT",
+        "12:00:00.123    sdk     local  echo  7 ms  ok       accept (client)   2.1 s             hi",
+        "12:00:00.123    sdk     local  echo  7 ms  ok                                           hello",
+    ]
+
+
+def test_at_80_columns_the_approval_is_shown_before_the_wait_and_both_leave_room_for_the_result() -> None:
+    assert printed(APPROVED | {"result_summary": "x" * 99}, width=80) == [
+        "01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME APPROVED        WAITED RESULT",
+        "12:00:00  sdk    local echo 7 ms ok      accept (client)  2.1 s xxxxxxxxxxxxxxx…",
+    ]
+    assert printed(APPROVED | {"tool": "commandExecution"}, width=80) == [
+        "01-31 UTC SOURCE ENV   TOOL             TOOK OUTCOME APPROVED        RESULT",
+        "12:00:00  sdk    local commandExecution 7 ms ok      accept (client)",
+    ]
+    assert printed(APPROVED | {"tool": "commandExecution"}, width=72) == [
+        "01-31 UTC SOURCE ENV   TOOL             TOOK OUTCOME APPROVED RESULT",
+        "12:00:00  sdk    local commandExecution 7 ms ok      accept …",
+    ]
+    assert "APPROVED" not in printed(APPROVED | {"tool": "commandExecution"}, width=68)[0]
+
+
+@pytest.mark.parametrize(
+    ("approval", "shown"),
+    [
+        ({"decision": "approved", "by": "reviewer", "waited_ms": 900}, "approved (reviewer)  900 ms"),
+        ({"by": "none", "waited_ms": 0}, "(none)      0 ms"),
+        ({"decision": "\x1b[2J", "by": 5, "waited_ms": "long"}, "\ufffd[2J (none)"),
+    ],
+)
+def test_an_approval_is_its_decision_and_who_made_it(approval: dict[str, Any], shown: str) -> None:
+    assert shown in printed({"approval": approval})[1]
+
+
+def test_a_call_that_waited_without_an_approval_shows_its_wait_alone() -> None:
+    [header, line] = printed({"result_meta": {"waited_ms": 0}})
+    assert "APPROVED" not in header
+    assert "  0 ms" in line[header.index("WAITED") - 1 :]
 
 
 def test_a_pipe_gets_long_lines_unless_it_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

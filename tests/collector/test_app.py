@@ -142,6 +142,18 @@ async def test_a_bad_filter_is_named_and_its_value_not_repeated(http: httpx.Asyn
         ({"duration_ms": "soon"}, "duration_ms"),
         ({"started_at": "soon"}, "started_at"),
         ({"result_meta": {"outcome": "soon"}}, "result_meta.outcome"),
+        ({"result_meta": {"waited_ms": "soon"}}, "result_meta.waited_ms"),
+        ({"result_meta": {"rounds": "soon"}}, "result_meta.rounds"),
+        ({"result_meta": {"task_id": ["soon"]}}, "result_meta.task_id"),
+        ({"result_meta": {"title": ["soon"]}}, "result_meta.title"),
+        ({"result_meta": {"id_respelled": "soon"}}, "result_meta.id_respelled"),
+        ({"result_meta": {"replaced": "soon"}}, "result_meta.replaced"),
+        ({"context": "soon"}, "context"),
+        ({"context": {"client": ["soon"]}}, "context.client"),
+        ({"approval": "soon"}, "approval"),
+        ({"approval": {"by": "client"}}, "approval.waited_ms"),
+        ({"approval": {"by": "soon", "waited_ms": 0}}, "approval.by"),
+        ({"approval": {"by": "client", "waited_ms": "soon"}}, "approval.waited_ms"),
     ],
 )
 async def test_a_bad_field_is_named_and_nothing_is_stored(
@@ -153,6 +165,39 @@ async def test_a_bad_field_is_named_and_nothing_is_stored(
     assert reply.json()["field"] == field
     assert "soon" not in reply.text
     assert await listed(http) == []
+
+
+CONTEXT = {
+    "client": "desk/1.2",
+    "server": "files/3.4",
+    "protocol": "2025-11-25",
+    "session": "s-1",
+    "transport": "stdio",
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "parent_span_id": "b7ad6b7169203331",
+}
+APPROVAL = {"decision": "accept", "by": "client", "waited_ms": 2_000, "reason": "writes", "risk": "low", "count": 2}
+RESULT_META = {"outcome": "unfetched", "waited_ms": 2_100, "rounds": 2, "task_id": "t", "title": "Read a file"}
+FLAGS = {"id_respelled": True, "replaced": True}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"context": CONTEXT, "approval": APPROVAL, "result_meta": RESULT_META | FLAGS},
+        {"approval": {"by": "none", "waited_ms": 0}},
+        {},  # as an earlier version writes it
+    ],
+)
+async def test_where_a_call_came_from_and_who_approved_it_are_listed_as_they_were_sent(
+    http: httpx.AsyncClient, make_operation: MakeOperation, change: dict[str, Any]
+) -> None:
+    document = json.loads(_wire.encode(make_operation())) | change
+    assert (await http.post(DEFAULT_PATH, content=json.dumps(document), headers=JSON)).status_code == 201
+    line = json.loads(_wire.encode(make_operation())) | change
+    reply = await http.post(DEFAULT_PATH, content=json.dumps(line) + "\n", headers=NDJSON)
+    assert reply.json() == {"stored": [line["id"]], "refused": []}
+    assert sorted(await listed(http), key=lambda operation: str(operation["id"])) == [document, line]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])

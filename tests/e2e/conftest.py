@@ -1,4 +1,4 @@
-"""Programs from npm, installed once into pytest's cache.
+"""Programs from npm, the newest there are, installed once into pytest's cache; ``--cache-clear`` brings newer ones.
 
 These tests are run by ``nox -s e2e`` (``pytest tests/e2e``); a plain ``pytest`` leaves them out, for they need npm.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("@modelcontextprotocol/server-everything", "@openai/codex")
+PACKAGES = ("@modelcontextprotocol/server-everything", "@openai/codex", "@zed-industries/codex-acp")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -4,51 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 import pytest
 import trio
 from mcp import Client, StdioServerParameters
 from websockets.trio.client import ClientConnection, connect
 
-from trio_oplog import ListClient, ListQuery
-from trio_oplog.collector import create_app, open_store
+from tests.e2e.programs import (
+    OPLOG,
+    assert_transparent,
+    codex_environment,
+    running,
+    stored,
+    tapped_inside_and_outside,
+    wrapped,
+)
 from trio_oplog.gateway import Closed, LineFrames
-
-SERVER = Path(__file__).parents[2] / "examples" / "mcp_server.py"
-OPLOG = (sys.executable, "-m", "trio_oplog")
-
-
-async def stored(path: Path) -> list[dict[str, Any]]:
-    """What is on record, the oldest first."""
-    store = open_store(f"sqlite:///{path}")
-    async with store, httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(store, "s"))) as http:
-        client = ListClient("http://store.test/internal/operations", "s", http=http)
-        reply = json.loads(await client.fetch(ListQuery(workspace_id="local")))
-    return sorted(reply["operations"], key=lambda operation: operation["started_at"])
 
 
 async def test_server_everything_through_wrap(programs: Path, tmp_path: Path) -> None:
-    def tapped(command: Sequence[str], where: str) -> str:
-        return f"tee {tmp_path}/to.{where} | {shlex.join(command)} | tee {tmp_path}/from.{where}"
-
     store = tmp_path / "log.sqlite3"
-    inner = ["sh", "-c", tapped([str(programs / "mcp-server-everything"), "stdio"], "inner")]
-    outer = ["-c", tapped([*OPLOG, "wrap", "--to", f"sqlite:///{store}", "--", *inner], "outer")]
+    command = tapped_inside_and_outside(tmp_path, store, str(programs / "mcp-server-everything"), "stdio")
     progress: list[float] = []
 
     async def note_progress(now: float, total: float | None, message: str | None) -> None:
         progress.append(now)
 
     with trio.fail_after(60):
-        async with Client(StdioServerParameters(command="sh", args=outer, env=dict(os.environ)), mode="legacy") as client:
+        async with Client(
+            StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)), mode="legacy"
+        ) as client:
             tools = {tool.name for tool in (await client.list_tools()).tools}
             assert {"echo", "get-sum", "trigger-long-running-operation"} <= tools
             await client.call_tool("echo", {"message": "héllo \u2028"})
@@ -61,8 +51,7 @@ async def test_server_everything_through_wrap(programs: Path, tmp_path: Path) ->
                 await client.call_tool("trigger-long-running-operation", {"duration": 30, "steps": 2})
             assert (await client.call_tool("get-sum", {"a": "x"})).is_error
     assert progress == [1, 2]
-    for way in ("to", "from"):
-        assert (tmp_path / f"{way}.outer").read_bytes() == (tmp_path / f"{way}.inner").read_bytes() != b""
+    assert_transparent(tmp_path)
     operations = await stored(store)
     assert [(operation["tool"], operation.get("result_meta", {}).get("outcome")) for operation in operations] == [
         ("echo", None),
@@ -110,42 +99,7 @@ class OverStdio:
 @pytest.fixture
 def codex_home(tmp_path: Path) -> dict[str, str]:
     """The environment of a Codex with one MCP server and a model that is not there."""
-    home = tmp_path / "codex"
-    home.mkdir()
-    (home / "config.toml").write_text(
-        f"""
-model = "nobody"
-model_provider = "nowhere"
-
-[model_providers.nowhere]
-name = "nowhere"
-base_url = "http://127.0.0.1:9/v1"
-
-[mcp_servers.workshop]
-command = {json.dumps(sys.executable)}
-args = [{json.dumps(str(SERVER))}]
-"""
-    )
-    return {**os.environ, "CODEX_HOME": str(home)}
-
-
-@asynccontextmanager
-async def running(command: Sequence[str], environment: Mapping[str, str], **pipes: Any) -> AsyncIterator[trio.Process]:
-    process = await trio.lowlevel.open_process(list(command), env=environment, process_group=0, **pipes)
-    try:
-        yield process
-    finally:
-        with trio.CancelScope(shield=True):
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    await stream.aclose()
-            with trio.move_on_after(8) as patience:
-                if process.stdin is None:
-                    process.terminate()
-                await process.wait()
-            if patience.cancelled_caught:
-                process.kill()
-                await process.wait()
+    return codex_environment(tmp_path, model_url="http://127.0.0.1:9/v1")
 
 
 async def drive(peer: Peer, folder: Path) -> str:
@@ -195,7 +149,7 @@ def check(operations: list[dict[str, Any]], thread: str) -> None:
 
 async def test_codex_app_server_on_stdio_through_wrap(programs: Path, tmp_path: Path, codex_home: dict[str, str]) -> None:
     store = tmp_path / "log.sqlite3"
-    command = [*OPLOG, "wrap", "--to", f"sqlite:///{store}", "--source", "sdk", "--", str(programs / "codex"), "app-server"]
+    command = wrapped(store, str(programs / "codex"), "app-server")
     with trio.fail_after(60):
         async with running(command, codex_home, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin is not None

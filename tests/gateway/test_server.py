@@ -117,6 +117,49 @@ async def test_a_call_goes_through_and_is_recorded_under_the_identity_of_its_tok
     assert repr(gateway.gateway) == "<Gateway open_connections=0 accepted=2>"
 
 
+async def tasks_of_everybody(connection: ServerConnection) -> None:
+    """A server whose tasks any client may ask for: a call becomes the task that it names, and a fetched task has failed."""
+    async for frame in connection:
+        request = json.loads(frame)
+        if request["method"] == "tools/call":
+            result: dict[str, Any] = {"task": {"taskId": request["params"]["name"], "status": "working"}}
+        else:
+            result = {"content": [{"type": "text", "text": "disk full"}], "isError": True}
+        await connection.send(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+
+
+def fetch(task: str) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tasks/result", "params": {"taskId": task}})
+
+
+async def test_a_task_that_is_fetched_on_another_connection_is_one_call_of_the_first(recorder: Recorder) -> None:
+    async with in_front_of(tasks_of_everybody, recorder) as gateway:
+        async with gateway.connect() as first:
+            for task in ("fetched", "forgotten"):
+                await first.send(tool_call(1, task))
+                await first.recv()
+        assert recorder.operations == []
+        async with gateway.connect() as second:
+            await second.send(fetch("fetched"))
+            await second.recv()
+        assert recorder.outcomes == [("1", "fetched", "tool_error")]
+    assert recorder.outcomes == [("1", "fetched", "tool_error"), ("1", "forgotten", "unanswered")]
+    assert gateway.gateway.statistics().recorded == 2
+
+
+async def test_a_task_of_one_workspace_is_none_of_another(recorder: Recorder) -> None:
+    async with in_front_of(tasks_of_everybody, recorder, TOKENS) as gateway:
+        async with gateway.as_user(0) as mine:
+            await mine.send(tool_call(1, "t"))
+            await mine.recv()
+        async with gateway.as_user(1) as other:
+            await other.send(fetch("t"))
+            await other.recv()
+        assert recorder.operations == []
+    assert [(operation.workspace_id, operation.tool) for operation in recorder.operations] == [("ws-0", "t")]
+    assert recorder.outcomes == [("1", "t", "unanswered")]
+
+
 async def test_without_a_known_token_the_handshake_is_refused(recorder: Recorder) -> None:
     async with in_front_of(answer_calls, recorder, TOKENS) as gateway:
         for headers in ({}, {"Authorization": "Bearer wrong"}):

@@ -58,11 +58,11 @@ async def test_row_01_every_execution_of_the_recorded_sessions_is_recorded_and_a
         ):
             for path in SESSIONS:
                 with Interceptor(client, CONFIG) as interceptor:
-                    for direction, frame in session(path):
+                    for direction, frame, _ in session(path):
                         (interceptor.on_client_frame if direction == "c2s" else interceptor.on_server_frame)(frame)
                 assert await client.flush(30)
         statistics = client.statistics()
-        assert (statistics.submitted, statistics.delivered, client.dropped) == (153, 153, 0)
+        assert (statistics.submitted, statistics.delivered, client.dropped) == (431, 431, 0)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(store, "secret"))) as http:
             reply = await http.get(
                 "http://log/internal/operations",
@@ -70,7 +70,7 @@ async def test_row_01_every_execution_of_the_recorded_sessions_is_recorded_and_a
                 headers={"X-Internal-Secret": "secret"},
             )
         stored = reply.json()["operations"]
-        assert len(stored) == len({operation["id"] for operation in stored}) == 153
+        assert len(stored) == len({operation["id"] for operation in stored}) == 431
         assert all(operation["env_id"] for operation in stored)
 
 
@@ -81,7 +81,7 @@ def test_row_02_the_thread_is_read_in_either_spelling(name: str) -> None:
 
 
 def test_row_03_what_the_model_calls_is_recorded() -> None:
-    operations = record(*session(CAPTURES / "turn_mcp_ok.jsonl"))
+    operations = record(*(line[:2] for line in session(CAPTURES / "turn_mcp_ok.jsonl")))
     assert [operation.source for operation in operations] == ["llm"] * 5
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_oplog import ConfigError, ResultMeta, redact_keys
+from trio_oplog import Approval, ConfigError, DecidedBy, ResultMeta, redact_keys
 
 NAMES = ["password", "TOKEN", "user"]
 json_values = st.recursive(
@@ -144,3 +144,12 @@ def test_a_wrong_value_is_refused_by_name(field):
             "otherwise": lambda: redact_keys("x", otherwise="some"),
         }[field]()
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("policy", ["none", "digest", "keys"])
+def test_without_a_payload_neither_a_title_nor_the_reason_of_an_approval_quotes_it(make_operation, policy):
+    approval = Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=5, reason="may I run hunter2?")
+    operation = make_operation(approval=approval, result_meta=ResultMeta(title="hunter2", waited_ms=5), result_summary="hunter2")
+    kept = redact_keys(otherwise=policy)(operation)
+    assert kept.approval == Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=5)
+    assert (kept.result_meta.title, kept.result_meta.waited_ms, kept.result_summary) == (None, 5, None)

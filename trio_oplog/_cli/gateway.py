@@ -108,7 +108,7 @@ def command(
                     servers,
                     authenticator,
                     client,
-                    Config(source=source, workspace_id=workspace),
+                    Config(source=source, workspace_id=workspace, transport="websocket"),
                     list_client=ListClient(url, secret, http=http),
                     max_connections=max_connections,
                     max_frame=max_frame,

@@ -23,6 +23,9 @@ _WIDE: Final = 110
 _PIPE_WIDTH: Final = 240
 _CELL_MAX: Final = 400
 _RESULT_MIN: Final = 10
+_APPROVED_MAX: Final = 24
+_APPROVED_ENOUGH: Final = 18
+"""As wide as most decisions are; what is left beyond goes to how long the call waited."""
 
 
 class _ArgumentsMeta(Struct):
@@ -31,6 +34,13 @@ class _ArgumentsMeta(Struct):
 
 class _ResultMeta(Struct):
     outcome: str | None = None
+    waited_ms: int | None = None
+
+
+class _Approval(Struct):
+    decision: str | None = None
+    by: str | None = None
+    waited_ms: int | None = None
 
 
 class _Record(Struct):
@@ -45,11 +55,17 @@ class _Record(Struct):
     arguments_meta: _ArgumentsMeta | None = None
     result_summary: str | None = None
     result_meta: _ResultMeta | None = None
+    approval: _Approval | None = None
 
 
 @frozen(kw_only=True)
 class Shown:
-    """What the table shows of a record; see ``Operation``."""
+    """What the table shows of a record; see ``Operation``.
+
+    Attributes:
+        approved: The decision and who made it, as ``"accept (client)"``; empty where nobody was asked.
+        waited_ms: How long the call waited for a person or for whoever approved it; ``None`` where it did not.
+    """
 
     id: str
     started_at: str
@@ -61,6 +77,8 @@ class Shown:
     outcome: str
     arguments: str
     result: str
+    approved: str = ""
+    waited_ms: int | None = None
 
 
 class _Reply(Struct):
@@ -102,7 +120,21 @@ def _show(record: _Record | None) -> Shown:
         outcome=_plain(outcome or ("error" if record.is_error else "ok")),
         arguments=_plain(arguments),
         result=_plain(record.result_summary or ""),
+        approved=_plain(_approved(record.approval)) if record.approval else "",
+        waited_ms=_waited_ms(record),
     )
+
+
+def _approved(approval: _Approval) -> str:
+    by = f"({approval.by or 'none'})"
+    return f"{approval.decision} {by}" if approval.decision else by
+
+
+def _waited_ms(record: _Record) -> int | None:
+    waited_ms = record.result_meta.waited_ms if record.result_meta else None
+    if waited_ms is None and record.approval:  # a review or a hook: nobody waited for a person
+        waited_ms = record.approval.waited_ms
+    return waited_ms
 
 
 def make_console(width: int | None = None) -> Console:
@@ -120,6 +152,10 @@ def print_operations(operations: Sequence[Shown], console: Console) -> None:
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")
     columns = _wide_columns(operations) if wide else _narrow_columns(operations)
     room = console.width - sum(column.width + gap for column in columns)
+    reserved = 2 * _RESULT_MIN if wide else _RESULT_MIN
+    for column in _approval_columns(operations, room - reserved, gap):
+        columns.append(column)
+        room -= column.width + gap
     if wide:
         columns.append(_Column("ARGUMENTS", [Text(o.arguments) for o in operations], room * 2 // 5, "dim"))
         room -= columns[-1].width + gap
@@ -130,7 +166,7 @@ def print_operations(operations: Sequence[Shown], console: Console) -> None:
             no_wrap=True,
             overflow="ellipsis",
             width=column.width,
-            justify="right" if column.header == "TOOK" else "left",
+            justify="right" if column.header in ("TOOK", "WAITED") else "left",
             style=column.style,
         )
     for row in zip(*(column.cells for column in columns), strict=True):
@@ -174,6 +210,29 @@ def _columns(
         _Column("TOOK", [Text(_duration(o.duration_ms)) for o in operations], 12),
         _Column("OUTCOME", [Text(o.outcome, "red" if o.is_error else "green") for o in operations], 14),
     ]
+
+
+def _approval_columns(operations: Sequence[Shown], room: int, gap: int) -> list[_Column]:
+    """Who allowed the calls and how long they waited: each where any call has it and where there is room for it.
+
+    Args:
+        operations: The rows.
+        room: How wide the columns may be together.
+        gap: The space after each.
+    """
+    columns = []
+    approved = _Column("APPROVED", [Text(o.approved) for o in operations], _APPROVED_MAX)
+    waits = [Text("" if o.waited_ms is None else _duration(o.waited_ms)) for o in operations]
+    waited = _Column("WAITED", waits, 12)
+    has_approved, has_waited = any(o.approved for o in operations), any(waits)
+    least = min(approved.width, _APPROVED_ENOUGH) + gap if has_approved else 0
+    if has_waited and least + waited.width + gap <= room:
+        columns.append(waited)
+        room -= waited.width + gap
+    if has_approved and room - gap >= len(approved.header):
+        approved.width = min(approved.width, room - gap)
+        columns.insert(0, approved)
+    return columns
 
 
 def _only_day(operations: Sequence[Shown]) -> str:

@@ -67,7 +67,7 @@ def command(
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they came,
     errors of the server are its own, and so is the exit status.
     """
-    config = Config(source=source, workspace_id=workspace, user_id=user)
+    config = Config(source=source, workspace_id=workspace, user_id=user, transport="stdio")
     return trio.run(_wrap, words, dest, secret_file, config, grace, kill_after)
 
 

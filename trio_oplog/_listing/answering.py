@@ -20,7 +20,7 @@ from trio_oplog._address import check_secret, check_url
 from trio_oplog._errors import ConfigError, ListError, QueryError
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
-from trio_oplog._recording import Frame, FrameReader, Message, read_key
+from trio_oplog._recording import Frame, Message, read_key, read_request
 
 METHOD: Final = "operations/list"
 
@@ -164,8 +164,8 @@ async def try_handle_operations_list(list_client: ListClient, workspace_id: str,
 
 def read_list_request(frame: Frame) -> Message | None:
     """The request, when a frame is an ``operations/list`` and nothing else.  Its raw parts share the frame's memory."""
-    request = _requests.read(frame)
-    return request if isinstance(request, Message) and read_key(request.id) is not None else None
+    request = read_request(frame, METHOD)
+    return request if request is not None and read_key(request.id) is not None else None
 
 
 async def answer_list_request(list_client: ListClient, workspace_id: str, request: Message) -> bytes:
@@ -193,7 +193,6 @@ class _Params(msgspec.Struct):
     limit: Raw = ABSENT
 
 
-_requests = FrameReader(Message, frozenset({METHOD}))
 _params = Reader(_Params)
 
 _WANTED: Final[dict[str, tuple[type, str]]] = {

@@ -7,15 +7,14 @@ never sends it.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Sequence
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from hashlib import sha256
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
-from msgspec import MsgspecError, Raw, Struct, ValidationError
+from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, LONG, Reader, Text, elements, objects, outline
+from trio_oplog._json import ABSENT, LONG, Parts, Reader, Text, outline, split
 from trio_oplog._recording.limits import NAME_MAX_BYTES, name
 
 Frame: TypeAlias = Text
@@ -43,33 +42,31 @@ class Message(Envelope, gc=False):
     error: Raw = ABSENT
 
 
-M = TypeVar("M", bound=Envelope)
-
-_REFUSED = (MsgspecError, UnicodeError, RecursionError)
-_read_envelopes = Decoder(Envelope | list[Raw]).decode
+REFUSED: Final = (MsgspecError, UnicodeError, RecursionError)
+"""What the strict reader raises for a text that it does not take."""
 
 
 class Peek(Struct, gc=False):
-    """What a first look at a frame of one message tells."""
+    """The method and the id of a message."""
 
     method: str | None = None
     id: int | str | None = None
 
 
-_look_at = Decoder(Peek).decode
+_peek = Decoder(Peek).decode
 # Of any script within NAME_MAX_BYTES, so that such an id is its own key.
 _SHORT_ID: Final = NAME_MAX_BYTES // 4
 
 
 def peek(frame: Frame) -> Peek | None:
-    """The method and the id of a frame, without looking into the rest of it.
+    """Decode only ``method`` and ``id`` of a frame.
 
     Args:
         frame: The frame.
 
     Returns:
-        ``None`` when a peek does not tell: several messages, no JSON, or an id that is not its own key (see ``read_key``).
-        A frame that is no JSON, or no UTF-8, may look like a message.
+        ``None`` when that does not tell: several messages, no JSON, an id that is not its own key (see ``read_key``), or a long
+        frame that is as quickly read as peeked into.  A frame that is no JSON, or no UTF-8, may look like a message.
     """
     if len(frame) >= LONG:
         brief = outline(frame)
@@ -77,84 +74,26 @@ def peek(frame: Frame) -> Peek | None:
             return None
         frame = brief
     try:
-        seen = _look_at(frame)
-    except (*_REFUSED, TypeError):  # TypeError: a subclass of str
+        seen = _peek(frame)
+    except (*REFUSED, TypeError):  # TypeError: a subclass of str
         return None
     if seen.id.__class__ is str and (not seen.id or len(seen.id) > _SHORT_ID):  # perhaps it is only emptied
         return None
     return seen
 
 
-class FrameReader(Generic[M]):
-    """Reads the messages of frames in one pass, into a shape that names the parts worth having.
+def messages(frame: Frame) -> Parts | None:
+    """The messages of a frame of any shape, each as its exact text: for frames of which ``peek`` does not tell.
 
-    Args:
-        shape: What a message is read into; see ``Reader`` for what its fields may be.
-        methods: The methods that matter; ``None`` is among them when responses, which have no method, do.
+    Returns:
+        ``None`` when the frame holds no JSON-RPC.
     """
-
-    def __init__(self, shape: type[M], methods: Container[str | None]) -> None:
-        self._methods = methods
-        self._decode = Decoder(shape | list[shape]).decode  # type: ignore[valid-type]
-        self._message = Reader(shape)
-
-    def read(self, frame: Frame) -> M | Sequence[M] | None:
-        """What a frame holds, when it matters.  Never raises for anything a peer can send.
-
-        Returns:
-            The message, or those of a batch in their order when one of them matters; an empty sequence for what does not matter;
-            ``None`` when the frame holds no JSON-RPC.
-        """
-        try:
-            found = self._decode(frame)
-        except ValidationError:
-            # A field of an unexpected type.  Most such frames are none of our business: see before reading them slowly.
-            return self._read_odd(frame)
-        except _REFUSED:
-            return self._reread(frame)
-        except TypeError:
-            if not isinstance(frame, str):
-                raise
-            return self.read(str.__str__(frame))  # msgspec takes no subclass of str
-        if found.__class__ is list:
-            return self._choose(frame, found)
-        if found.method in self._methods:
-            return found if frame.__class__ is str or _is_utf8(frame) else self._reread(frame)
-        return ()
-
-    def _choose(self, frame: Frame, found: Sequence[M]) -> M | Sequence[M] | None:
-        """The messages of a batch, when one of them matters."""
-        if not found:
-            return None
-        if not any(message.method in self._methods for message in found):
-            return ()
-        return found if _is_utf8(frame) else self._reread(frame)
-
-    def _read_odd(self, frame: Frame) -> M | Sequence[M] | None:
-        try:
-            message = _read_envelopes(frame)
-        except _REFUSED:
-            return self._reread(frame)
-        if message.__class__ is list:
-            return self._choose(frame, [part for part in map(self._message.read, message) if part is not None])
-        return self._reread(frame) if message.method in self._methods else ()
-
-    def _reread(self, frame: Frame) -> M | Sequence[M] | None:
-        """With the tolerant reader alone: for a frame that the strict one refuses, or takes without looking into all of it."""
-        methods = [part.get("method") for part in objects(frame)]
-        if not methods:
-            return None
-        # What is no string is some method still, and its message no response.
-        if not any((method if method is None else str(method)) in self._methods for method in methods):
-            return ()
-        message = self._message.read_tolerantly(frame)
-        if message is not None:
-            return message
-        parts = [self._message.read(part) for part in elements(frame) or ()]
-        return [part for part in parts if part is not None] or None
+    if not isinstance(frame, str | bytes | bytearray | memoryview):
+        raise TypeError("a frame is text or bytes")
+    return split(str.__str__(frame) if isinstance(frame, str) else frame)  # msgspec takes no subclass of str
 
 
-def _is_utf8(frame: Frame) -> bool:
+def is_utf8(frame: Frame) -> bool:
     """Whether a frame is UTF-8 throughout.  The strict reader does not look into what it skips."""
     if isinstance(frame, str) or (isinstance(frame, bytes) and frame.isascii()):  # as nearly always
         return True
@@ -165,6 +104,28 @@ def _is_utf8(frame: Frame) -> bool:
     return True
 
 
+_message = Reader(Message)
+
+
+def read_request(frame: Frame, method: str) -> Message | None:
+    """The message of a frame that holds one message alone, of this method.
+
+    Returns:
+        The message, whose raw parts may share the frame's memory; ``None`` for any other frame.
+    """
+    seen = peek(frame)
+    if seen is not None:
+        if seen.method != method:
+            return None
+        if is_utf8(frame):
+            return _message.read(frame)
+    parts = messages(frame)
+    if parts is None or parts.escaped or parts.is_array:
+        return None
+    message = _message.read(parts.texts[0])
+    return message if message is not None and message.method == method else None
+
+
 RequestId: TypeAlias = tuple[RequestKey, str]
 """The id of a request: the key to compare by, and the text to show (a string as it is, a number in its JSON spelling)."""
 
@@ -173,6 +134,8 @@ _NUMBER_MAX: Final = 4_400
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation])
 
 _SHORT: Final = 1 << 63
+# Ids are numbers of 64 bits at the most, wherever they are numbers.
+_LONGEST_NUMBER: Final = 20
 
 _QUOTE: Final = ord('"')
 _NUMBER_BEGINS: Final = frozenset(b"-0123456789NI")  # NaN and Infinity: numbers to Python's json
@@ -231,3 +194,13 @@ def _string_id(text: str) -> RequestId:
 
 def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def respelled(key: Any) -> str | int | None:
+    """The same number or text as an id of the other type; ``None`` where there is none."""
+    if key.__class__ is int:
+        return str(key)
+    if key.__class__ is str and len(key) < _LONGEST_NUMBER and key.isascii() and key.removeprefix("-").isdecimal():
+        number = int(key)
+        return number if str(number) == key else None
+    return None

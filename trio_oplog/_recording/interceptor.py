@@ -1,55 +1,58 @@
-"""Step 5: the Interceptor pairs the beginnings of tool calls with their ends and hands each Operation to a Submitter.
+"""Step 3: the Interceptor shows each frame to the dialects, and what they make of it to the pairing.
 
 Sans-IO: it does no I/O, starts no task and knows no event loop.  It sits on every frame, so the way of a frame that is none
-of its business is short: one decode that skips everything but the envelope, one look into a table.
+of its business is short: one decode that skips everything but method and id, one look into a table.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, repeat
-from os import urandom
 from types import TracebackType
 from typing import Any, Final, Self
 
 from attrs import frozen
+from msgspec.json import Decoder
 
-from trio_oplog._json import LONG
-from trio_oplog._operation import Config, Draft, Operation, Outcome, ResultMeta, Submitter, shrink
+from trio_oplog._errors import ConfigError
+from trio_oplog._json import LONG, Reader
+from trio_oplog._operation import Config, Submitter
 from trio_oplog._recording.dialects import (
     FROM_CLIENT,
     FROM_SERVER,
+    OF_THE_CLIENT,
     Call,
-    CallKey,
-    Cancelled,
-    ClientMessage,
-    Completed,
-    End,
-    Handshake,
-    ServerMessage,
-    ServerMethods,
-    TurnCompleted,
-    read_answer,
-    read_server_name,
+    CallMessage,
+    Methods,
+    Reply,
+    Request,
+    Response,
 )
-from trio_oplog._recording.envelope import Frame, FrameReader, RequestKey, peek, read_key
-from trio_oplog._recording.limits import cut
-from trio_oplog._wire import converter, decode, encode
+from trio_oplog._recording.dialects.events import mark_replaced
+from trio_oplog._recording.envelope import (
+    REFUSED,
+    Envelope,
+    Frame,
+    RequestId,
+    RequestKey,
+    is_utf8,
+    messages,
+    peek,
+    read_id,
+    read_key,
+)
+from trio_oplog._recording.ids import random_ids
+from trio_oplog._recording.pairing import Pairing
+from trio_oplog._recording.recorder import Recorder
+from trio_oplog._recording.suspended import SuspendedCalls
 
 _log = logging.getLogger("trio_oplog")
 
-DURATION_MAX_MS: Final = 2**31 - 1
-LLM_SOURCE: Final = "llm"
-
-# Fixed for ever: the ids of items are derived in it, and stores deduplicate by them.
-_ITEM_NAMESPACE: Final = uuid.UUID("5b0f2f0e-6d0c-4c55-9d4a-6a1f7f0c2b1e")
+# Arguments of a frame that is no UTF-8 are not what crossed: none is short enough to be kept as text.
+_NONE_FITS: Final = -1
 
 
 @frozen(kw_only=True)
@@ -61,9 +64,12 @@ class InterceptorStatistics:
         server_frames: Frames shown to ``on_server_frame``.
         unreadable_frames: Frames that held no JSON-RPC message.
         open_calls: Calls that have begun and not ended.
+        suspended_calls: Calls that wait for a task to end or for another round of input, on every connection that shares the
+            ``SuspendedCalls``.
         recorded: Operations handed to the Submitter.
         evicted: Those of them that ended because too many were open.
         unanswered: Those of them that ended because the connection did.
+        forgotten_approvals: Requests for approval, reviews and hooks that were forgotten because too many were open.
         submit_errors: Operations that the Submitter raised on; it should not.
         redact_errors: Operations that went without their payload because ``Config.redact`` failed on them.
         internal_errors: Messages lost to a mistake: something shown that is no frame, a clock that raises, or an error in this
@@ -74,9 +80,11 @@ class InterceptorStatistics:
     server_frames: int
     unreadable_frames: int
     open_calls: int
+    suspended_calls: int
     recorded: int
     evicted: int
     unanswered: int
+    forgotten_approvals: int
     submit_errors: int
     redact_errors: int
     internal_errors: int
@@ -84,36 +92,13 @@ class InterceptorStatistics:
 
 _now = partial(datetime.now, UTC)
 
-# A response matters only while somebody waits for one.
-_read_client_frame = FrameReader(ClientMessage, FROM_CLIENT).read
-_read_answers = FrameReader(ServerMessage, {None}).read
-_read_items = FrameReader(ServerMessage, FROM_SERVER).read
-_read_items_and_answers = FrameReader(ServerMessage, {None, *FROM_SERVER}).read
-_read_nothing = FrameReader(ServerMessage, ()).read
-
-_ID_LAYOUT: Final = b"xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx\n"
-_ID_DIGITS: Final = [place for place, digit in enumerate(_ID_LAYOUT) if digit == ord("x")]
-_IDS_AT_ONCE: Final = 256
-# RFC 9562, section 4.1: the two high bits of this digit are 10.
-_VARIANT: Final = bytes.maketrans(b"0123456789abcdef", b"89ab89ab89ab89ab")
-
-
-def random_ids() -> Iterator[str]:
-    """Random UUIDs (RFC 9562, version 4) as text.
-
-    A page of them is made at a time, digit by digit for all of them at once: a tenth of what ``str(uuid.uuid4())`` costs.
-    """
-    return chain.from_iterable(map(_page_of_ids, repeat(_IDS_AT_ONCE)))
-
-
-def _page_of_ids(count: int) -> list[str]:
-    width = len(_ID_LAYOUT)
-    page = bytearray(_ID_LAYOUT * count)
-    digits = urandom(16 * count).hex().encode()
-    for number, place in enumerate(_ID_DIGITS):
-        page[place::width] = digits[number::32]
-    page[19::width] = page[19::width].translate(_VARIANT)
-    return page.decode().split()
+# Most of what a client sends that matters is a call, and most of what a server sends that is long and matters is the answer
+# to one.  So short frames of the client, and long ones of the server that are as quickly read as peeked into, are read as
+# these at once; those that turn out to be something else are read again.
+_as_call = Decoder(CallMessage).decode
+_as_response = Decoder(Response).decode
+_envelope = Reader(Envelope)
+_reply = Reader(Reply)
 
 
 class Interceptor:
@@ -126,6 +111,8 @@ class Interceptor:
     Args:
         submitter: Takes the operations.  One that raises is counted and logged, and costs that operation only.
         config: What to write into every operation, and the limits.
+        suspended: Where calls wait that were answered and have not ended, if several connections to one server share it;
+            whoever made it closes it.  ``None``: one of its own, which ``close()`` closes.
         clock: The time of day, as an aware datetime in UTC.
         monotonic: A clock for durations, in seconds.
         new_id: Makes the id of an operation: UUID text.  ``None``: random ones.
@@ -136,47 +123,32 @@ class Interceptor:
         submitter: Submitter,
         config: Config,
         *,
+        suspended: SuspendedCalls | None = None,
         clock: Callable[[], datetime] = _now,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self._submitter = submitter
-        self._config = config
-        self._clock = clock
-        self._monotonic = monotonic
-        self._new_id = new_id or random_ids().__next__
-        self._server_methods: ServerMethods = FROM_SERVER if config.record_items else {}
-        self._read_idle, self._read_waiting = (
-            (_read_items, _read_items_and_answers) if config.record_items else (_read_nothing, _read_answers)
-        )
-        self._actions: Mapping[type, Callable[[Any], None]] = {
-            Completed: self._complete,
-            Cancelled: self._on_cancelled,
-            TurnCompleted: self._on_turn_completed,
-            Handshake: self._on_handshake,
-        }
-        if config.redact is not None:
-            converter()  # now, not under the first call
+        if not callable(getattr(submitter, "submit", None)):
+            raise ConfigError("submitter", "must be an object with a submit() method")
+        self._recorder = Recorder(submitter, config, clock, monotonic, new_id or random_ids().__next__)
+        self._own_suspended = None
+        if suspended is None:
+            suspended = self._own_suspended = SuspendedCalls(
+                max_calls=config.max_suspended, max_age=config.max_suspended_age, monotonic=monotonic
+            )
+        self._suspended = suspended
+        self._pairing = Pairing(self._recorder, suspended)
+        self._calls = self._pairing.calls
+        self._server_methods: Methods = FROM_SERVER if config.record_items else OF_THE_CLIENT
         self._args_max_bytes = config.args_max_bytes
-        self._max_pending = config.max_pending
-        # In the order of their beginning, so that the first is the oldest.
-        self._open: dict[Call, None] = {}
-        self._by_key: dict[CallKey | None, Call] = {}  # the oldest of those with a key
-        self._handshake: RequestKey | None = None
-        self._server_name: str | None = None
         self._closed = False
         self._client_frames = 0
         self._server_frames = 0
         self._unreadable_frames = 0
-        self._recorded = 0
-        self._evicted = 0
-        self._unanswered = 0
-        self._submit_errors = 0
-        self._redact_errors = 0
         self._internal_errors = 0
 
     def __repr__(self) -> str:
-        return f"<Interceptor open_calls={len(self._open)} recorded={self._recorded}>"
+        return f"<Interceptor open_calls={len(self._calls)} recorded={self._recorder.recorded}>"
 
     def __enter__(self) -> Self:
         return self
@@ -192,14 +164,31 @@ class Interceptor:
         """
         self._client_frames += 1
         try:
-            # A short one is read as soon as looked at; nearly all of what a server sends is none of our business.
-            if len(frame) >= LONG and (seen := peek(frame)) is not None and seen.method not in FROM_CLIENT:
+            if (
+                len(frame) >= LONG
+                and (seen := peek(frame)) is not None
+                and seen.method not in FROM_CLIENT
+                and (seen.method is not None or not self._pairing.approvals.open)
+            ):
                 return
-            found: Any = _read_client_frame(frame)
-            if found.__class__ is ClientMessage:
-                self._show(found, FROM_CLIENT)
-            elif found != ():
-                self._show_batch(found, FROM_CLIENT)
+            try:
+                message = _as_call(frame)
+            except (*REFUSED, TypeError):  # several messages, no UTF-8, parts of odd types; a subclass of str
+                self._show_parts(frame, from_client=True)
+                return
+            method = message.method
+            rule = FROM_CLIENT.get(method) if method is not None else None
+            if rule is None and (method is not None or not self._pairing.approvals.open):
+                return
+            if frame.__class__ is not str and not is_utf8(frame):
+                self._show_parts(frame, from_client=True)
+            elif rule is None:
+                if (key := read_key(message.id)) is not None:
+                    self._reply(frame, key)
+            elif rule.shape is CallMessage:
+                self._act(rule.interpret, message, read_id(message.id), self._args_max_bytes)
+            elif (read := rule.read(frame)) is not None:
+                self._act(rule.interpret, read, read_id(message.id), self._args_max_bytes)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -212,27 +201,43 @@ class Interceptor:
         self._server_frames += 1
         try:
             seen = peek(frame)
-            if seen is not None and (
-                seen.id not in self._by_key and seen.id != self._handshake
-                if seen.method is None
-                else seen.method not in self._server_methods
-            ):
+            if seen is None:
+                self._show_unpeeked(frame)
                 return
-            found: Any = (self._read_waiting if self._open or self._handshake is not None else self._read_idle)(frame)
-            if found.__class__ is ServerMessage:
-                self._show(found, self._server_methods)
-            elif found != ():
-                self._show_batch(found, self._server_methods)
+            method = seen.method
+            if method is None:
+                awaited = self._pairing.awaited(seen.id)
+                if awaited is None:
+                    return
+                if frame.__class__ is str or is_utf8(frame):
+                    self._answer(frame, awaited, respelled_id=awaited.key != seen.id)
+                else:
+                    self._show_parts(frame, from_client=False)
+            elif (rule := self._server_methods.get(method)) is not None:
+                if not is_utf8(frame):
+                    self._show_parts(frame, from_client=False)
+                    return
+                message = rule.read(frame)
+                identity = None if seen.id is None else (seen.id, str(seen.id))
+                if message is not None:
+                    self._act(rule.interpret, message, identity, self._args_max_bytes)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
     def close(self) -> None:
-        """The connection ended: every open call is recorded as ``unanswered``.  Later frames are ignored; safe to repeat."""
+        """The connection ended: every open call is recorded as ``unanswered``.  Later frames are ignored; safe to repeat.
+
+        Calls that wait in a shared ``SuspendedCalls`` may still be ended on another connection.
+        """
         self._closed = True
-        while self._open:
+        while self._calls:
             try:
-                self._abandon(next(iter(self._open)), Outcome.UNANSWERED)
-                self._unanswered += 1
+                self._pairing.close()
+            except Exception as error:  # noqa: BLE001
+                self._on_mistake(error)
+        while self._own_suspended:
+            try:
+                self._own_suspended.close()
             except Exception as error:  # noqa: BLE001
                 self._on_mistake(error)
 
@@ -242,169 +247,114 @@ class Interceptor:
             client_frames=self._client_frames,
             server_frames=self._server_frames,
             unreadable_frames=self._unreadable_frames,
-            open_calls=len(self._open),
-            recorded=self._recorded,
-            evicted=self._evicted,
-            unanswered=self._unanswered,
-            submit_errors=self._submit_errors,
-            redact_errors=self._redact_errors,
+            open_calls=len(self._calls),
+            suspended_calls=len(self._suspended),
+            recorded=self._recorder.recorded,
+            evicted=self._pairing.evicted,
+            unanswered=self._pairing.unanswered,
+            forgotten_approvals=self._pairing.approvals.forgotten,
+            submit_errors=self._recorder.submit_errors,
+            redact_errors=self._recorder.redact_errors,
             internal_errors=self._internal_errors,
         )
 
-    def _show_batch(self, messages: Sequence[ClientMessage | ServerMessage] | None, methods: Mapping[str, Any]) -> None:
-        """Look at what is not one message: several, or no JSON-RPC at all."""
-        if messages is None:
+    def _show_unpeeked(self, frame: Frame) -> None:
+        """Look at a frame of the server of which a peek does not tell."""
+        if len(frame) >= LONG:
+            try:
+                message = _as_response(frame)
+            except (*REFUSED, TypeError):
+                pass
+            else:
+                if message.method is None:
+                    key = read_key(message.id)
+                    awaited = self._pairing.awaited(key)
+                    if awaited is None:
+                        return
+                    if is_utf8(frame):
+                        self._answer(frame, awaited, message, respelled_id=awaited.key != key)
+                        return
+                elif message.method not in self._server_methods:
+                    return
+        self._show_parts(frame, from_client=False)
+
+    def _show_parts(self, frame: Frame, *, from_client: bool) -> None:
+        """Look at a frame of any shape, one message after the other: a batch, an odd spelling, bytes that are no UTF-8."""
+        parts = messages(frame)
+        if parts is None:
             self._unreadable_frames += 1
             return
-        for message in messages:
-            self._show(message, methods)
+        for text in parts.texts:
+            envelope = _envelope.read_tolerantly(text)
+            if envelope is not None:
+                self._show_part(text, envelope, from_client=from_client, escaped=parts.escaped)
 
-    def _show(self, message: ClientMessage | ServerMessage, methods: Mapping[str, Any]) -> None:
-        if self._closed:
-            return
+    def _show_part(self, text: str, envelope: Envelope, *, from_client: bool, escaped: bool) -> None:
+        """Look at one message of a frame.
+
+        Args:
+            text: The message.
+            envelope: What is known of it.
+            from_client: Whether the client sent it.
+            escaped: Whether surrogates in it stand for bytes that are no UTF-8.
+        """
         try:
-            if message.method is None:
-                self._on_answer(message)
-            elif message.method in methods:
-                event = methods[message.method](message, self._args_max_bytes)
-                if event.__class__ is Call:  # the most frequent one
-                    self._begin(event)
-                elif event is not None:
-                    self._actions[event.__class__](event)
+            if envelope.method is not None:
+                rule = (FROM_CLIENT if from_client else self._server_methods).get(envelope.method)
+                message = rule.read_any(text, escaped=escaped) if rule is not None else None
+                if rule is not None and message is not None:
+                    limit = _NONE_FITS if escaped else self._args_max_bytes
+                    self._act(rule.interpret, message, read_id(envelope.id), limit, escaped=escaped)
+                return
+            key = read_key(envelope.id)
+            if from_client:
+                if key is not None:
+                    self._reply(text, key)
+            elif (awaited := self._pairing.awaited(key)) is not None:
+                self._answer(text, awaited, respelled_id=awaited.key != key, escaped=escaped)
         except Exception as error:  # noqa: BLE001  # a mistake in one message must not cost the next one
             self._on_mistake(error)
+
+    def _reply(self, text: Frame, key: RequestKey) -> None:
+        """Look at a response of the client."""
+        if not self._closed:
+            self._pairing.approvals.reply(key, _reply.read(text))
+
+    def _act(
+        self, interpret: Callable[..., Any], message: Any, identity: RequestId | None, limit: int, *, escaped: bool = False
+    ) -> None:
+        if self._closed:
+            return
+        event = interpret(message, identity, limit)
+        if escaped:
+            mark_replaced(event)
+        if event.__class__ is Call:  # the most frequent one
+            self._pairing.begin(event)
+        elif event is not None:
+            self._pairing.act(event)
+
+    def _answer(
+        self,
+        text: Frame,
+        awaited: Call | Request,
+        message: Response | None = None,
+        *,
+        respelled_id: bool,
+        escaped: bool = False,
+    ) -> None:
+        """Look at a response of the server; ``message`` is what was read of it already."""
+        rule = awaited.answer
+        if self._closed or rule is None:
+            return
+        if message is None or rule.shape is not Response:
+            message = rule.read_any(text, escaped=True) if escaped else rule.read(text)
+        if message is not None:
+            answer = rule.interpret(message, awaited.subject)
+            if escaped:
+                mark_replaced(answer)
+            self._pairing.answer(awaited, answer, respelled_id=respelled_id)
 
     def _on_mistake(self, error: Exception) -> None:
         self._internal_errors += 1
         # Without its traceback, which may hold payloads.
         _log.error("a message was lost to a mistake: %s", type(error).__name__)
-
-    def _on_answer(self, message: ClientMessage | ServerMessage) -> None:
-        if not isinstance(message, ServerMessage):  # the client answers the server: none of our calls
-            return
-        key = read_key(message.id)
-        found = self._by_key.get(key)
-        if found is not None:
-            end = read_answer(message)
-            if end is not None:
-                self._remove(found)
-                self._record(found, end)
-        elif key is not None and key == self._handshake and read_answer(message):
-            self._handshake = None
-            self._server_name = read_server_name(message.result) or self._server_name
-
-    def _on_cancelled(self, event: Cancelled) -> None:
-        if found := self._take(event.key):
-            self._record(found, End(is_error=True, notes={"outcome": Outcome.CANCELLED}))
-
-    def _on_turn_completed(self, event: TurnCompleted) -> None:
-        for found in [open_call for open_call in self._open if open_call.turn == event.turn]:
-            if found in self._open:  # a submitter may have closed us over the one before
-                self._abandon(found, Outcome.INTERRUPTED)
-
-    def _on_handshake(self, event: Handshake) -> None:
-        self._handshake = event.key
-
-    def _begin(self, call: Call) -> None:
-        call.began_at = self._clock()
-        call.began = self._monotonic()
-        oldest = self._by_key.setdefault(call.key, call)
-        if oldest is not call:
-            oldest.shares_key = call.shares_key = True
-            if oldest.later is None:
-                oldest.later = deque()
-            oldest.later.append(call)
-        self._open[call] = None
-        if len(self._open) > self._max_pending:
-            self._abandon(next(iter(self._open)), Outcome.EVICTED)
-            self._evicted += 1
-
-    def _complete(self, event: Completed) -> None:
-        call = event.call
-        begun = self._take(call.key)
-        if begun is None:  # nothing announced it: it begins and ends here
-            call.began_at = self._clock()
-            call.began = self._monotonic()
-        else:
-            call.began_at = begun.began_at
-            call.began = begun.began
-            call.shares_key = begun.shares_key
-        self._record(call, event.end, self._item_id(event.identity) if event.identity else None)
-
-    def _take(self, key: CallKey | None) -> Call | None:
-        """End the oldest open call with a key."""
-        found = self._by_key.get(key)
-        if found is not None:
-            self._remove(found)
-        return found
-
-    def _remove(self, call: Call) -> None:
-        """End an open call.  It must be the oldest with its key."""
-        del self._open[call]
-        if call.later:
-            oldest = self._by_key[call.key] = call.later.popleft()
-            oldest.later = call.later
-        else:
-            del self._by_key[call.key]
-
-    def _abandon(self, call: Call, outcome: Outcome) -> None:
-        """End a call that will not end by itself.  It must be the oldest with its key."""
-        self._remove(call)
-        self._record(call, End(is_error=True, notes={"outcome": outcome}))
-
-    def _record(self, call: Call, end: End, operation_id: str | None = None) -> None:
-        config = self._config
-        elapsed_ms = int((self._monotonic() - call.began) * 1000)
-        notes = end.notes
-        summary = end.text or None
-        if summary is not None:
-            summary, total_bytes, sha256 = cut(summary, config.result_max_bytes)
-            if total_bytes is not None:
-                notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
-        if call.shares_key:
-            notes = (notes or {}) | {"duplicate_id": True}
-        # By position, which takes half the time that keywords do.
-        operation: Any = Draft(
-            operation_id or self._new_id(),
-            config.workspace_id,
-            LLM_SOURCE if call.is_item else config.source,
-            call.env_id or end.server_name or self._server_name or config.default_env_id,
-            call.tool,
-            end.is_error,
-            call.began_at,
-            self._clock(),
-            elapsed_ms if 0 <= elapsed_ms <= DURATION_MAX_MS else _clamp(elapsed_ms),
-            config.user_id or call.user_id,
-            call.thread_id,
-            call.request_id,
-            call.arguments,
-            call.arguments_meta,
-            summary,
-            ResultMeta(**notes) if notes else None,
-        )
-        operation.__class__ = Operation
-        if config.redact is not None:
-            operation = self._redacted(operation, config.redact)
-        self._recorded += 1
-        try:
-            self._submitter.submit(operation)
-        except Exception as error:  # noqa: BLE001  # somebody else's mistake must not reach the gateway
-            self._submit_errors += 1
-            _log.error("the submitter raised %s; operation %s is lost", type(error).__name__, operation.id)
-
-    def _redacted(self, operation: Operation, redact: Callable[[Operation], Operation]) -> Operation:
-        """What a redactor makes of an operation.  One that fails costs the payload, never the record, and never leaks it."""
-        try:
-            return decode(encode(redact(operation)))
-        except Exception as error:  # noqa: BLE001  # its message may quote the payload
-            self._redact_errors += 1
-            _log.error("the redactor failed with %s; operation %s goes without its payload", type(error).__name__, operation.id)
-            return shrink(operation)
-
-    def _item_id(self, identity: tuple[str | int | None, ...]) -> str:
-        """The id that every connection watching this execution derives alike."""
-        return str(uuid.uuid5(_ITEM_NAMESPACE, json.dumps([self._config.workspace_id, *identity])))
-
-
-def _clamp(duration_ms: int) -> int:
-    return max(0, min(duration_ms, DURATION_MAX_MS))

@@ -91,10 +91,11 @@ def _reduced(operation: Operation, policy: Payload) -> Operation:
         case Payload.DIGEST:
             return shrink(operation)
         case _:
+            nothing = attrs.evolve(operation, arguments=None, arguments_meta=None, result_summary=None)
             meta = operation.result_meta
             if meta is not None:
-                meta = attrs.evolve(meta, truncated=None, total_bytes=None, sha256=None)
-            return attrs.evolve(operation, arguments=None, arguments_meta=None, result_summary=None, result_meta=meta)
+                nothing = attrs.evolve(nothing, result_meta=attrs.evolve(meta, truncated=None, total_bytes=None, sha256=None))
+            return shrink(nothing)  # of what is left, a title or a reason may quote the payload
 
 
 def _truncated(operation: Operation) -> Operation:

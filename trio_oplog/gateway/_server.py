@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import trio
 from attrs import Attribute, evolve, field, frozen
@@ -21,8 +21,8 @@ from websockets.uri import parse_uri
 
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient
-from trio_oplog._operation import Config, Submitter
-from trio_oplog._recording import Interceptor
+from trio_oplog._operation import Config, Operation, Submitter
+from trio_oplog._recording import Interceptor, SuspendedCalls
 from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
 from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
@@ -39,7 +39,11 @@ _QUEUED_FRAMES: Final = (2, 1)
 
 
 class Upstream(Protocol):
-    """Where a gateway gets a server from, for each client one.  ``WebSocketUpstream`` and ``ChildUpstream`` are two."""
+    """Where a gateway gets a server from, for each client one.  ``WebSocketUpstream`` and ``ChildUpstream`` are two.
+
+    One with an attribute ``is_shared`` that is true says that every client reaches the same server.  Then a call that goes on
+    as a task, or asks for input, may be ended on another connection than its own.
+    """
 
     def connect(self, subprotocol: str | None, /) -> AbstractAsyncContextManager[FrameStream]:
         """Get a server.
@@ -80,6 +84,7 @@ class WebSocketUpstream:
     max_frame: int = field(default=MAX_FRAME, kw_only=True)
     open_timeout: float = field(default=HANDSHAKE_TIMEOUT, kw_only=True)
     close_timeout: float = field(default=GRACE, kw_only=True)
+    is_shared: ClassVar[bool] = True
 
     @asynccontextmanager
     async def connect(self, subprotocol: str | None, /) -> AsyncIterator[FrameStream]:
@@ -187,9 +192,13 @@ class Gateway:
             raise ConfigError("max_connections", "must be at least 1")
         self._upstream = upstream
         self._authenticator = authenticator
-        self._submitter = submitter
+        self._submitter = _CountingSubmitter(submitter)
         self._config = config
         self._list_client = list_client
+        # A task that began on one connection may end on another one, where all of them reach one server.
+        self._suspended = None
+        if getattr(upstream, "is_shared", False):
+            self._suspended = SuspendedCalls(max_calls=config.max_suspended, max_age=config.max_suspended_age)
         self._max_connections = max_connections
         self._max_frame = max_frame
         self._handshake_timeout = handshake_timeout
@@ -205,7 +214,6 @@ class Gateway:
         self._unauthenticated = 0
         self._refused = 0
         self._upstream_failures = 0
-        self._recorded = 0
         self._undelivered_frames = 0
         self._log_errors = 0
 
@@ -220,7 +228,7 @@ class Gateway:
             unauthenticated=self._unauthenticated,
             refused=self._refused,
             upstream_failures=self._upstream_failures,
-            recorded=self._recorded,
+            recorded=self._submitter.submitted,
             undelivered_frames=self._undelivered_frames,
             log_errors=self._log_errors,
         )
@@ -240,36 +248,40 @@ class Gateway:
             listeners: Where clients connect to, as from ``trio.open_tcp_listeners``.  They are closed at the end.
             task_status: For ``nursery.start``: clients can connect when it returns.
         """
-        async with trio.open_nursery() as nursery:
-            server = await nursery.start(
-                partial(
-                    serve,
-                    self._handle,
-                    listeners=list(listeners),
-                    origins=self._origins,
-                    select_subprotocol=_first,
-                    compression=None,
-                    process_request=self._authenticate,
-                    process_response=self._admit,
-                    server_header=None,
-                    open_timeout=self._handshake_timeout,
-                    ping_interval=PING_INTERVAL,
-                    ping_timeout=None,
-                    close_timeout=self._grace,
-                    max_size=self._max_frame,
-                    max_queue=_QUEUED_FRAMES,
-                    logger=WEBSOCKETS_LOG,
-                    create_connection=GatewayServerConnection,
+        try:
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(
+                    partial(
+                        serve,
+                        self._handle,
+                        listeners=list(listeners),
+                        origins=self._origins,
+                        select_subprotocol=_first,
+                        compression=None,
+                        process_request=self._authenticate,
+                        process_response=self._admit,
+                        server_header=None,
+                        open_timeout=self._handshake_timeout,
+                        ping_interval=PING_INTERVAL,
+                        ping_timeout=None,
+                        close_timeout=self._grace,
+                        max_size=self._max_frame,
+                        max_queue=_QUEUED_FRAMES,
+                        logger=WEBSOCKETS_LOG,
+                        create_connection=GatewayServerConnection,
+                    )
                 )
-            )
-            task_status.started()
-            await self._stop.wait()
-            for scope in self._open.values():
-                scope.deadline = trio.current_time() + 2 * self._grace
-            nursery.start_soon(partial(server.aclose, code=GOING_AWAY))
-            while self._open:
-                await self._released.wait()
-            nursery.cancel_scope.cancel()
+                task_status.started()
+                await self._stop.wait()
+                for scope in self._open.values():
+                    scope.deadline = trio.current_time() + 2 * self._grace
+                nursery.start_soon(partial(server.aclose, code=GOING_AWAY))
+                while self._open:
+                    await self._released.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            if self._suspended is not None:
+                self._suspended.close()
 
     async def _authenticate(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = Headers([(name.encode(), value.encode("latin-1", "replace")) for name, value in request.headers.raw_items()])
@@ -320,7 +332,7 @@ class Gateway:
         if self._list_client is not None:
             operations = OperationsList(list_client=self._list_client, workspace_id=config.workspace_id)
         client = WebSocketFrames(connection)
-        interceptor = Interceptor(self._submitter, config)
+        interceptor = Interceptor(self._submitter, config, suspended=self._suspended)
         self._accepted += 1
         try:
             with self._open[connection]:
@@ -329,7 +341,6 @@ class Gateway:
             with trio.CancelScope(shield=True):
                 await client.aclose()
             interceptor.close()
-            self._recorded += interceptor.statistics().recorded
             self._release(connection)
 
     async def _put_through(
@@ -345,6 +356,19 @@ class Gateway:
         else:
             self._undelivered_frames += report.undelivered_frames
             self._log_errors += report.observer_errors
+
+
+class _CountingSubmitter:
+    """Hands operations on, and counts them."""
+
+    def __init__(self, submitter: Submitter) -> None:
+        self._submitter = submitter
+        self.submitted = 0
+
+    def submit(self, operation: Operation, /) -> None:
+        """Hand on one operation."""
+        self.submitted += 1
+        self._submitter.submit(operation)
 
 
 def _first(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

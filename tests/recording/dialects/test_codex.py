@@ -327,7 +327,7 @@ INPUT_TEXT = [{"type": "inputText", "text": "x"}]
         ({"error": {"code": 2**63}}, FAILED),
         ({"error": {"message": ""}, "aggregatedOutput": "out"}, FAILED | {"result_summary": "out"}),
         ({"error": {"message": "boom"}, "aggregatedOutput": "out"}, FAILED | {"result_summary": "boom"}),
-        ({"error": "boom"}, FAILED),
+        ({"error": "boom"}, FAILED | {"result_summary": "boom"}),
         ({"error": {}, "result": {"content": [{"type": "text", "text": "x"}]}}, FAILED | {"result_summary": "x"}),
         ({"exitCode": 3, "status": "failed"}, error(Outcome.FAILED, exit_code=3)),
         ({"exitCode": 2**63, "durationMs": 2**63}, {}),
@@ -458,10 +458,14 @@ def test_an_item_that_does_not_say_when_it_started_has_a_random_id(began: Any) -
     assert identity(startedAtMs=began) == "id-1"
 
 
-def test_an_item_that_did_not_complete_has_a_random_id() -> None:
-    watch = Watch()
-    watch.server(started(startedAtMs=100), turn_completed())
-    assert watch.recorded[0].id == "id-1"
+def test_two_connections_give_an_interrupted_item_one_id() -> None:
+    ids = []
+    for times in (100, 100, 101, None):
+        watch = Watch()
+        watch.server(started(startedAtMs=times), turn_completed())
+        ids.append(watch.recorded[0].id)
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[3] == "id-1"
 
 
 def test_items_in_a_batch_are_read_like_others() -> None:

@@ -189,7 +189,7 @@ INFO = {"io.modelcontextprotocol/serverInfo": {"name": "demo"}}
 def test_the_environment_is_else_the_server_that_greeted_the_client(method: str, result: dict[str, Any]) -> None:
     watch = Watch(default_env_id="default")
     watch.client({"id": "0", "method": method})
-    watch.server({"id": 0, "result": {"serverInfo": {"name": "not for us"}}}, {"id": "0", "method": "ping"}, {"id": "0"})
+    watch.server({"id": 1, "result": {"serverInfo": {"name": "not for us"}}}, {"id": "0", "method": "ping"}, {"id": "0"})
     watch.server({"id": "0", "result": result}, {"id": "0", "result": {"serverInfo": {"name": "too late"}}})
     watch.client(call(name="echo"), call(2, arguments={"environment_id": "e"}))
     watch.server(answer(), answer(2))
@@ -265,7 +265,8 @@ def test_a_server_name_over_the_limit_is_cut() -> None:
         ({}, {}),
         ({"content": []}, {}),
         ({"content": None}, {}),
-        ({"content": "text"}, {}),
+        ({"content": "text"}, {"result_summary": "text"}),
+        ({"content": {"type": "text", "text": "one"}}, {"result_summary": "one"}),
         ({"content": text("")}, {}),
         ({"content": text("a")}, {"result_summary": "a"}),
         ({"content": text("a", "", "b\n")}, {"result_summary": "ab\n"}),
@@ -286,7 +287,9 @@ def test_a_server_name_over_the_limit_is_cut() -> None:
             {"isError": True, "content": text("boom"), "resultType": "input_required"},
             {"is_error": True, "result_summary": "boom", "result_meta": ResultMeta(outcome=Outcome.TOOL_ERROR)},
         ),
-        ({"isError": "true"}, {}),
+        ({"isError": "true"}, {"is_error": True, "result_meta": ResultMeta(outcome=Outcome.TOOL_ERROR)}),
+        ({"isError": "True"}, {"is_error": True, "result_meta": ResultMeta(outcome=Outcome.TOOL_ERROR)}),
+        ({"isError": "false"}, {}),
         ({"isError": 1}, {}),
         ({"isError": None, "resultType": "complete"}, {}),
         ({"resultType": "input_required"}, {"result_meta": ResultMeta(outcome=Outcome.INPUT_REQUIRED)}),
@@ -307,7 +310,7 @@ def test_of_many_blocks_the_types_of_64_are_kept() -> None:
     assert watch.recorded == [operation(request_id="1", result_meta=ResultMeta(content_types=("x" * 1_024,) * 64))]
 
 
-@pytest.mark.parametrize("result", [None, 5, "text", [], True])
+@pytest.mark.parametrize("result", [None, 5, [], True])
 def test_a_result_that_is_no_object_is_a_plain_success(result: Any) -> None:
     watch = Watch()
     watch.client(call())
@@ -323,15 +326,18 @@ def test_a_result_that_is_no_object_is_a_plain_success(result: Any) -> None:
         ({"message": "m", "code": "1"}, "m", None),
         ({"message": "m", "code": 1.5}, "m", None),
         ({"message": "m", "code": True}, "m", None),
-        ({"message": 5, "code": 2**63 - 1}, None, 2**63 - 1),
+        ({"message": 5, "code": 2**63 - 1}, "5", 2**63 - 1),
+        ({"message": {"reason": "x"}, "code": 1}, '{"reason": "x"}', 1),
+        ({"message": None, "code": 1}, None, 1),
         ({"code": 2**63}, None, None),
         ({"code": -(2**63)}, None, -(2**63)),
         ({"code": -(2**63) - 1}, None, None),
         ({}, None, None),
-        ("boom", None, None),
-        (False, None, None),
-        (0, None, None),
-        ([], None, None),
+        ("boom", "boom", None),
+        ("\ud800", "\ufffd", None),
+        (False, "false", None),
+        (0, "0", None),
+        ([1], "[1]", None),
     ],
 )
 @pytest.mark.parametrize("rest", [{}, {"result": {"content": text("not this")}}, {"result": None, "method": None}])
@@ -381,7 +387,7 @@ def test_a_cancelled_call_is_recorded_and_its_later_answer_ignored() -> None:
     watch.client(call("a"), call(1), {"method": "notifications/cancelled", "params": {"requestId": "a", "reason": "bored"}})
     watch.server(answer("a", content=text("late")))
     meta = ResultMeta(outcome=Outcome.CANCELLED)
-    assert watch.recorded == [operation(request_id="a", is_error=True, result_meta=meta)]
+    assert watch.recorded == [operation(request_id="a", is_error=True, result_summary="bored", result_meta=meta)]
     assert watch.statistics.open_calls == 1
 
 

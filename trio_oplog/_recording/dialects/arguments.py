@@ -43,7 +43,7 @@ def read_arguments(raw: Raw, limit: int) -> Arguments:
 
 def _read_environment_id(text: bytes) -> str | None:
     brief = outline(text) if len(text) >= LONG else None
-    environment = _environment.read(text if brief is None else brief)
+    environment = _environment.read(Raw(text if brief is None else brief))
     if brief is not None and environment is not None and environment.environment_id == "":  # perhaps it is only emptied
-        environment = _environment.read(text)
+        environment = _environment.read(Raw(text))
     return None if environment is None else optional_name(environment.environment_id)

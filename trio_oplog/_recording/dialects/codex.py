@@ -1,145 +1,211 @@
-"""Codex app-server: direct calls (``mcpServer/tool/call``), and items: what the model calls.
+"""Codex app-server: what the client runs (``mcpServer/tool/call``, ``command/exec``, ``fs/writeFile``, …).
 
-Source: the JSON Schema that Codex app-server 0.169 states of its protocol, and recorded traffic.
+Source: the JSON Schema that Codex app-server 0.171 states of its protocol, and recorded traffic.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import UNSET, Raw, Struct, UnsetType, defstruct, field
 
 from trio_oplog._json import ABSENT
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import NO_ARGUMENTS, Arguments, read_arguments
-from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, Call, Completed, End, ItemKey, TurnCompleted
-from trio_oplog._recording.dialects.results import int64, read_content, read_error
-from trio_oplog._recording.dialects.shapes import ClientMessage, ClientParams, Item, ServerMessage, ServerParams
-from trio_oplog._recording.envelope import read_id
-from trio_oplog._recording.limits import keep_arguments, optional_name
-
-# The types of items that are tool calls.  A type without arguments has an object of its own fields instead: wire name to field.
-_STAND_INS: Final[dict[str | None, dict[str, str]]] = {
-    "mcpToolCall": {},
-    "dynamicToolCall": {},
-    "commandExecution": {"command": "command", "cwd": "cwd"},
-    "fileChange": {"changes": "changes"},
-    "webSearch": {"query": "query"},
-    "collabAgentToolCall": {"prompt": "prompt", "receiverThreadIds": "receiver_thread_ids"},
-}
-# A command may run in the background and end seconds after the turn that started it.
-_OUTLIVES_TURN: Final = "commandExecution"
-
-_NO_FAILURE: Final = frozenset({None, "completed", "inProgress"})
-_OUTCOMES: Final[dict[str | None, Outcome]] = {
-    "failed": Outcome.FAILED,
-    "declined": Outcome.DECLINED,
-    "interrupted": Outcome.INTERRUPTED,
-}
+from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, Answer, AnswerRule, Call, End, Nothing, ProcessExited
+from trio_oplog._recording.dialects.facts import read_facts
+from trio_oplog._recording.dialects.mcp import read_direct_answer
+from trio_oplog._recording.dialects.results import int64, is_present, read_problem, read_text, rpc_error
+from trio_oplog._recording.dialects.rules import Rule
+from trio_oplog._recording.dialects.shapes import CallMessage, CallParams, RequestMeta, Response, Trace
+from trio_oplog._recording.envelope import Envelope, RequestId
+from trio_oplog._recording.limits import keep_arguments, name, optional_name
 
 
-def begin_call(message: ClientMessage, args_max_bytes: int) -> Call | None:
+def begin_call(message: CallMessage, identity: RequestId | None, args_max_bytes: int) -> Call | None:
     """A ``mcpServer/tool/call`` request."""
-    identity = read_id(message.id)
     if identity is None:
         return None
     key, request_id = identity
-    params = message.params or ClientParams()
+    params = message.params or CallParams()
     arguments, arguments_meta, environment_id = read_arguments(params.arguments, args_max_bytes)
-    return Call(
+    server = optional_name(params.server)
+    call = Call(
         key=key,
         tool=optional_name(params.tool) or UNKNOWN_TOOL,
-        env_id=environment_id or optional_name(params.server),
+        env_id=environment_id or server,
         request_id=request_id,
         thread_id=optional_name(params.thread_id or params.thread_id_snake),
         user_id=optional_name(params.meta.user_id) if params.meta else None,
         arguments=arguments,
         arguments_meta=arguments_meta,
+        server=server,
+        answer=TOOL_ANSWER,
+    )
+    if params.meta is not None or message.trace is not None:
+        call.facts = read_facts(params.meta, message.trace)
+    return call
+
+
+def stand_in(names: Sequence[str], values: Sequence[Raw], args_max_bytes: int) -> Arguments:
+    """An object of a message's own fields, each in its exact text, in place of arguments."""
+    parts = [b'"%b":%b' % (wire.encode(), bytes(raw)) for wire, raw in zip(names, values, strict=True) if raw is not ABSENT]
+    return (*keep_arguments(b"{%b}" % b",".join(parts), args_max_bytes), None) if parts else NO_ARGUMENTS
+
+
+class _Common(Struct, gc=False):
+    thread_id: str | None = field(name="threadId", default=None)
+    meta: RequestMeta | None = field(name="_meta", default=None)
+
+
+def _request(tool: str, members: Sequence[str], answer: AnswerRule, *, server: str = "", process: str = "") -> Rule[Any, Any]:
+    """The rule of a request that is a call by itself: its method is the tool, some of its params are the arguments.
+
+    Args:
+        tool: The method.
+        members: The params to keep.
+        answer: How the response is read.
+        server: Which of them names the MCP server.
+        process: Which of them is the handle of a process.
+    """
+    # Each by a name of its own, so that a param may be called like a field of _Common.
+    fields = [(f"argument_{place}", Raw, field(name=wire, default=ABSENT)) for place, wire in enumerate(members)]
+    params = defstruct("_Params", fields, bases=(_Common,), gc=False, module=__name__)
+    shape = defstruct(
+        "_Message",
+        [("params", params | None, None), ("trace", Trace | None, None)],
+        bases=(Envelope,),
+        gc=False,
+        module=__name__,
     )
 
+    def begin(message: Any, identity: RequestId | None, args_max_bytes: int) -> Call | None:
+        if identity is None:
+            return None
+        found: Any = message.params if message.params is not None else params()
+        values = [getattr(found, f"argument_{place}") for place in range(len(members))]
+        arguments, arguments_meta, _ = stand_in(members, values, args_max_bytes)
+        where = _name_of(values[members.index(server)]) if server else None
+        call = Call(
+            key=identity[0],
+            tool=tool,
+            env_id=where,
+            request_id=identity[1],
+            thread_id=optional_name(found.thread_id),
+            user_id=optional_name(found.meta.user_id) if found.meta else None,
+            arguments=arguments,
+            arguments_meta=arguments_meta,
+            server=where,
+            process=_name_of(values[members.index(process)]) if process else None,
+            answer=answer,
+        )
+        if found.meta is not None or message.trace is not None:
+            call.facts = read_facts(found.meta, message.trace)
+        return call
 
-def begin_item(message: ServerMessage, args_max_bytes: int) -> Call | None:
-    """An ``item/started`` notification."""
-    params = message.params
-    if message.id is not ABSENT or params is None or params.item is None:
-        return None
-    return _item_call(params, params.item, args_max_bytes)
-
-
-def complete_item(message: ServerMessage, args_max_bytes: int) -> Completed | None:
-    """An ``item/completed`` notification."""
-    params = message.params
-    if message.id is not ABSENT or params is None or params.item is None:
-        return None
-    item = params.item
-    call = _item_call(params, item, args_max_bytes)
-    if call is None:
-        return None
-    identity = None
-    if item.started_at_ms is not None:
-        identity = (params.thread_id, params.turn_id, item.id, item.type, item.started_at_ms, item.completed_at_ms)
-    return Completed(call, _item_end(item), identity)
-
-
-def complete_turn(message: ServerMessage, _: int) -> TurnCompleted | None:
-    """A ``turn/completed`` notification."""
-    params = message.params
-    if message.id is not ABSENT or params is None or params.turn is None:
-        return None
-    return TurnCompleted((optional_name(params.thread_id), optional_name(params.turn.id)))
+    return Rule(shape, begin)
 
 
-def _item_call(params: ServerParams, item: Item, args_max_bytes: int) -> Call | None:
-    stand_ins = _STAND_INS.get(item.type)
-    if item.type is None or stand_ins is None:  # a message, a thought: no tool call
-        return None
-    thread_id = optional_name(params.thread_id)
-    turn_id = optional_name(params.turn_id)
-    item_id = optional_name(item.id)
-    arguments, arguments_meta, environment_id = (
-        _stand_in(item, stand_ins, args_max_bytes) if stand_ins else read_arguments(item.arguments, args_max_bytes)
-    )
-    return Call(
-        key=ItemKey(thread_id, turn_id, item_id, item.type),
-        tool=optional_name(item.tool) or (item.type if stand_ins else UNKNOWN_TOOL),
-        env_id=environment_id or optional_name(item.server),
-        request_id=item_id,
-        thread_id=thread_id,
-        arguments=arguments,
-        arguments_meta=arguments_meta,
-        is_item=True,
-        turn=None if item.type == _OUTLIVES_TURN else (thread_id, turn_id),
-    )
+def _name_of(raw: Raw) -> str | None:
+    text = read_text(raw) if is_present(raw) and bytes(raw)[:1] == b'"' else None
+    return optional_name(text)
 
 
-def _stand_in(item: Item, members: dict[str, str], args_max_bytes: int) -> Arguments:
-    """An object of an item's own fields, each in its exact text, in place of arguments."""
-    values = [(wire_name, getattr(item, attribute)) for wire_name, attribute in members.items()]
-    text = b",".join([b'"%b":%b' % (wire_name.encode(), bytes(raw)) for wire_name, raw in values if raw is not ABSENT])
-    return (*keep_arguments(b"{%b}" % text, args_max_bytes), None) if text else NO_ARGUMENTS
+class Exit(Struct, gc=False):
+    """How a process ended."""
+
+    exit_code: int | None = field(name="exitCode", default=None)
+    stdout: str | None = None
+    stderr: str | None = None
 
 
-def _item_end(item: Item) -> End:
-    problem = read_error(item.error)
-    text, content_types = read_content((item.result.content if item.result else None) or item.content_items)
-    outcome = _outcome(item, failed=problem is not None)
-    notes = {
-        "outcome": outcome,
-        "error_code": int64(problem.code) if problem else None,
-        "exit_code": int64(item.exit_code),
-        "content_types": content_types,
-        "reported_duration_ms": int64(item.duration_ms),
-    }
-    return End(
-        is_error=outcome is not None,
-        text=(problem.message if problem else None) or text or item.aggregated_output,
-        notes={key: note for key, note in notes.items() if note is not None},
-    )
+class _ExitResponse(Envelope, gc=False):
+    result: Exit | UnsetType | None = UNSET
+    error: Raw = ABSENT
 
 
-def _outcome(item: Item, *, failed: bool) -> Outcome | None:
-    if item.status not in _NO_FAILURE:
-        return _OUTCOMES.get(item.status, Outcome.FAILED)
+class _ExitParams(Exit, gc=False):
+    process: str | None = field(name="processHandle", default=None)
+
+
+class ExitMessage(Envelope, gc=False):
+    """A ``process/exited`` notification."""
+
+    params: _ExitParams | None = None
+
+
+def _exit_end(found: Exit) -> End:
+    failed = found.exit_code not in (None, 0)
+    notes: dict[str, Any] = {"exit_code": int64(found.exit_code)}
     if failed:
-        return Outcome.FAILED
-    if item.success is False or (item.result and item.result.is_error):
-        return Outcome.TOOL_ERROR
-    return None
+        notes["outcome"] = Outcome.TOOL_ERROR
+    return End(failed, (found.stdout or "") + (found.stderr or ""), notes)
+
+
+def read_exit(message: _ExitResponse, _: str | None) -> Answer:
+    """The response to ``command/exec``: the command has ended."""
+    if (problem := read_problem(message.error)) is not None:
+        return rpc_error(*problem)
+    if message.result is UNSET:
+        return None
+    return _exit_end(message.result) if isinstance(message.result, Exit) else End()
+
+
+def read_spawn(message: _ExitResponse, _: str | None) -> Answer:
+    """The response to ``process/spawn``: the process runs, unless it is an error."""
+    if (problem := read_problem(message.error)) is not None:
+        return rpc_error(*problem)
+    return None if message.result is UNSET else Nothing()
+
+
+def process_exited(message: ExitMessage, _: RequestId | None, __: int) -> ProcessExited | None:
+    """A ``process/exited`` notification."""
+    params = message.params
+    return ProcessExited(name(params.process), _exit_end(params)) if params is not None and params.process else None
+
+
+class _Contents(Struct, gc=False):
+    text: str | None = None
+
+
+class _ReadResult(Struct, gc=False):
+    contents: list[_Contents] | None = None
+
+
+class _ReadResponse(Envelope, gc=False):
+    result: _ReadResult | UnsetType | None = UNSET
+    error: Raw = ABSENT
+
+
+def read_contents(message: _ReadResponse, _: str | None) -> Answer:
+    """The response to ``mcpServer/resource/read``."""
+    if (problem := read_problem(message.error)) is not None:
+        return rpc_error(*problem)
+    if message.result is UNSET:
+        return None
+    contents = message.result.contents if isinstance(message.result, _ReadResult) else None
+    return End(text="".join([part.text for part in contents or () if part.text]))
+
+
+TOOL_ANSWER: Final = Rule(Response, read_direct_answer)
+_EXIT: Final = Rule(_ExitResponse, read_exit)
+_SPAWN: Final = Rule(_ExitResponse, read_spawn)
+_CONTENTS: Final = Rule(_ReadResponse, read_contents)
+
+CLIENT_CALLS: Final[dict[str, Rule[Any, Any]]] = {
+    "mcpServer/tool/call": Rule(CallMessage, begin_call),
+    **{
+        method: _request(method, members, answer, **special)
+        for method, members, answer, special in (
+            ("command/exec", ("command", "cwd", "env", "timeoutMs", "processId"), _EXIT, {}),
+            ("process/spawn", ("command", "cwd", "env", "timeoutMs", "processHandle"), _SPAWN, {"process": "processHandle"}),
+            ("fs/writeFile", ("path", "dataBase64"), TOOL_ANSWER, {}),
+            ("fs/remove", ("path", "recursive", "force"), TOOL_ANSWER, {}),
+            ("fs/copy", ("sourcePath", "destinationPath", "recursive"), TOOL_ANSWER, {}),
+            ("fs/createDirectory", ("path", "recursive"), TOOL_ANSWER, {}),
+            ("mcpServer/resource/read", ("server", "uri"), _CONTENTS, {"server": "server"}),
+        )
+    },
+}
+"""The requests of a client that are calls."""

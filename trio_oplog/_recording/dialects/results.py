@@ -1,81 +1,173 @@
-"""What the results of tool calls say, in both dialects and in items."""
+"""What the results of tool calls say: success or failure, and the gist of it as text."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import Raw
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder
 
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.events import End
-from trio_oplog._recording.dialects.shapes import Block, Error, Result, ResultMeta, ServerMessage
-from trio_oplog._recording.limits import name
+from trio_oplog._recording.dialects.shapes import Block, Error, Implementation, OddError, Response, Result
+from trio_oplog._recording.limits import NAME_MAX_BYTES, name, optional_name
 
 CONTENT_TYPES_MAX: Final = 64
 """How many content types of one result are kept."""
 
 _TEXT_TYPES: Final = frozenset({"text", "inputText"})
 _INT64: Final = 1 << 63
+_SHORT: Final = NAME_MAX_BYTES // 4  # fits, in any script
 
 _error = Reader(Error)
-_NO_ERROR: Final = Error()
+_odd_error = Reader(OddError)
+_string = Decoder(str).decode
 
 
-def read_answer(message: ServerMessage) -> End | None:
+def is_present(raw: Raw) -> bool:
+    """Whether a raw field is there and not null."""
+    return raw is not ABSENT and bytes(raw) != b"null"
+
+
+def read_text(raw: Raw) -> str | None:
+    """A JSON string as the text it means, any other value as its exact JSON text; ``None`` for null or nothing."""
+    if not is_present(raw):
+        return None
+    spelling = bytes(raw)
+    if spelling[:1] != b'"':
+        return spelling.decode("utf-8", "surrogateescape")
+    try:
+        return _string(raw)
+    except (MsgspecError, UnicodeError):  # a lone surrogate
+        text: str = json.loads(spelling.decode("utf-8", "surrogateescape"))
+        return text
+
+
+def introduction(who: Implementation | None) -> str | None:
+    """Name and version of a client or server, as ``"name/version"``."""
+    if who is None or not who.name:
+        return None
+    return name(f"{who.name}/{who.version}" if who.version else who.name)
+
+
+def kept(who: Implementation | None) -> Implementation | None:
+    """An introduction that may be kept: a peer writes its name and its version, of any length."""
+    if who is None or not who.name:
+        return None
+    if len(who.name) <= _SHORT and len(who.version or "") <= _SHORT:
+        return who
+    return Implementation(name(who.name), optional_name(who.version))
+
+
+def read_problem(raw: Raw) -> tuple[str | None, int | None] | None:
+    """The message and the code of an error; ``None`` for no error, which is null or nothing.
+
+    A message that is no string, and an error that is no object, are what they are as JSON text.
+    """
+    if not is_present(raw):
+        return None
+    if bytes(raw)[:1] != b"{":
+        return read_text(raw), None
+    problem = _error.read(raw)
+    if problem is not None and problem.message:
+        return problem.message, int64(problem.code)
+    odd = _odd_error.read(raw) or OddError()
+    return read_text(odd.message), int64(problem.code) if problem else None
+
+
+def read_words(raw: Raw) -> str | None:
+    """What an error says in words: its message, if that is a string, or the error itself, if it is one."""
+    if bytes(raw)[:1] == b'"':
+        return read_text(raw)
+    problem = _error.read(raw) if bytes(raw)[:1] == b"{" else None
+    return problem.message if problem is not None else None
+
+
+def rpc_error(message: str | None, code: int | None) -> End:
+    """A call that ended with a JSON-RPC error."""
+    return End(is_error=True, text=message, notes={"outcome": Outcome.RPC_ERROR, "error_code": code})
+
+
+def read_answer(message: Response) -> End | None:
     """How a request ended, from its response; ``None`` when the message is no response."""
-    if message.error is not ABSENT:
-        problem = read_error(message.error)
-        if problem is not None:
-            rpc_notes = {"outcome": Outcome.RPC_ERROR, "error_code": int64(problem.code)}
-            return End(is_error=True, text=problem.message, notes=rpc_notes)
+    if message.error is not ABSENT and (problem := read_problem(message.error)) is not None:
+        return rpc_error(*problem)
     result = message.result
+    if isinstance(result, Result):
+        return read_result(result)
     if result is None:
         return End()
-    if not isinstance(result, Result):
-        return None
-    text, content_types = read_content(result.content)
-    notes: dict[str, Any] | None = {"content_types": content_types} if content_types else None
-    if result.is_error:
+    return End(text=result) if isinstance(result, str) else None
+
+
+def read_result(result: Result) -> End:
+    """How a call ended, from its result."""
+    notes: dict[str, Any] | None = None
+    content = result.content
+    if isinstance(content, list) and len(content) == 1 and content[0].type == "text":  # nearly every result
+        text = content[0].text
+    else:
+        text, content_types = read_gist(result)
+        if content_types is not None:
+            notes = {"content_types": content_types}
+    is_error = result.is_error is True or (result.is_error.__class__ is str and is_true(result.is_error))
+    if is_error:
         notes = (notes or {}) | {"outcome": Outcome.TOOL_ERROR}
-    elif result.result_type == "input_required":
-        notes = (notes or {}) | {"outcome": Outcome.INPUT_REQUIRED}
-    return End(result.is_error is True, text, notes, _name_in(result.meta) if result.meta else None)
+    who = result.meta.server if result.meta is not None else None
+    if who is None:
+        return End(is_error, text, notes)
+    return End(is_error, text, notes, kept(who))
 
 
-def read_error(raw: Raw) -> Error | None:
-    """An error; ``None`` for null or nothing, an empty one for what is there and no object."""
-    if raw is ABSENT or bytes(raw) == b"null":
-        return None
-    return _error.read(raw) or _NO_ERROR
+def is_true(value: object) -> bool:
+    """Whether a flag is set; some servers write it as a string."""
+    return value is True or (isinstance(value, str) and value.lower() == "true")
 
 
-def read_content(blocks: list[Block] | None) -> tuple[str | None, tuple[str, ...] | None]:
-    """The text of content blocks joined, and their types where not all of them are text."""
-    if not blocks:
-        return None, None
-    if len(blocks) == 1 and blocks[0].type == "text":  # nearly every result
-        return blocks[0].text, None
-    texts = [block for block in blocks if block.type in _TEXT_TYPES]
-    text = "".join([block.text for block in texts if block.text])
-    if len(texts) == len(blocks):
-        return text, None
-    return text, tuple([name(block.type or "unknown") for block in blocks[:CONTENT_TYPES_MAX]])
+def has_content(result: Result) -> bool:
+    """Whether a result holds anything that a tool could have returned."""
+    return result.content is not None or is_present(result.structured_content) or is_present(result.tool_result)
 
 
-def read_server_name(result: Result | object | None) -> str | None:
-    """The name a server gives itself in its answer to ``initialize`` or ``server/discover``."""
-    if not isinstance(result, Result):
-        return None
-    if result.server_info and result.server_info.name:
-        return name(result.server_info.name)
-    return _name_in(result.meta) if result.meta else None
+def read_gist(result: Result) -> tuple[str | None, tuple[str, ...] | None]:
+    """The text of a result, and the types of its content blocks where not all of them are text."""
+    content = result.content
+    if isinstance(content, str):
+        return content, None
+    blocks = [content] if isinstance(content, Block) else content
+    text, content_types = read_blocks(blocks or ())
+    if text is None:
+        text = read_raw(result.structured_content) or read_raw(result.tool_result)
+    return (read_links(blocks or ()) if text is None else text), content_types
+
+
+def read_blocks(blocks: Sequence[Block]) -> tuple[str | None, tuple[str, ...] | None]:
+    """The text of content blocks, or of the resources embedded in them; and their types where not all of them are text.
+
+    The text is ``None`` where there is no block of either kind.
+    """
+    texts = [block.text for block in blocks if block.type in _TEXT_TYPES]
+    content_types = None
+    if len(texts) != len(blocks):
+        content_types = tuple([name(block.type or "unknown") for block in blocks[:CONTENT_TYPES_MAX]])
+    if not texts:
+        texts = [block.resource.text for block in blocks if block.resource is not None and block.resource.text is not None]
+    return ("".join([text for text in texts if text]) if texts else None), content_types
+
+
+def read_links(blocks: Sequence[Block]) -> str | None:
+    """The URIs of the resources that content blocks link to, one a line; ``None`` where there are none."""
+    return "\n".join([block.uri for block in blocks if block.type == "resource_link" and block.uri]) or None
+
+
+def read_raw(raw: Raw) -> str | None:
+    """The exact JSON text of a value; ``None`` for null or nothing."""
+    return bytes(raw).decode("utf-8", "surrogateescape") if is_present(raw) else None
 
 
 def int64(number: int | None) -> int | None:
     """A number that every store can hold, else nothing."""
     return number if number is not None and -_INT64 <= number < _INT64 else None
-
-
-def _name_in(meta: ResultMeta) -> str | None:
-    return name(meta.server_info.name) if meta.server_info and meta.server_info.name else None

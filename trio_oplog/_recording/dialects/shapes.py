@@ -1,10 +1,7 @@
-"""The parts of messages that the log has a use for, in both dialects: a frame is read into these in one pass.
+"""The parts of messages that several dialects have in common.
 
-Whatever is not named here is skipped.  A field stands for one meaning in every method that has it, so that frames that are
-none of our business fit the shapes as well.
-
-Source: the JSON Schema that Codex app-server 0.169 states of its protocol; MCP 2025-11-25 and 2026-07-28, ``CallToolResult``;
-JSON-RPC 2.0, section 5.1 (error object).
+Whatever is not named in a shape is skipped when a frame is read.  Source: JSON-RPC 2.0, section 5; MCP 2025-11-25 and
+2026-07-28, ``CallToolResult``, ``ContentBlock``, ``Implementation``; ACP 1, ``ContentBlock``.
 """
 
 from __future__ import annotations
@@ -15,42 +12,55 @@ from trio_oplog._json import ABSENT
 from trio_oplog._recording.envelope import Envelope
 
 
-class CallMeta(Struct, gc=False):
+class Implementation(Struct, gc=False):
+    """How a client, a server or an agent introduces itself."""
+
+    name: str | None = None
+    version: str | None = None
+
+
+class Trace(Struct, gc=False):
+    """A W3C trace context."""
+
+    traceparent: str | None = None
+
+
+class RequestMeta(Struct, gc=False):
     """``params._meta`` of a request."""
 
     user_id: str | None = field(name="agentserver_user_id", default=None)
     thread_id: str | None = field(name="threadId", default=None)
+    traceparent: str | None = None
+    client: Implementation | None = field(name="io.modelcontextprotocol/clientInfo", default=None)
+    protocol: str | None = field(name="io.modelcontextprotocol/protocolVersion", default=None)
 
 
-class ClientParams(Struct, gc=False):
-    """``params`` of what a client sends."""
+class CallParams(Struct, gc=False):
+    """``params`` of a request that calls a tool."""
 
+    name: str | None = None
     thread_id: str | None = field(name="threadId", default=None)
-    thread_id_snake: str | None = field(name="thread_id", default=None)
     server: str | None = None
     tool: str | None = None
-    name: str | None = None
     arguments: Raw = ABSENT
-    meta: CallMeta | None = field(name="_meta", default=None)
-    request_id: Raw = field(name="requestId", default=ABSENT)
+    meta: RequestMeta | None = field(name="_meta", default=None)
+    thread_id_snake: str | None = field(name="thread_id", default=None)
+    request_state: Raw = field(name="requestState", default=ABSENT)
+    input_responses: Raw = field(name="inputResponses", default=ABSENT)
 
 
-class ClientMessage(Envelope, gc=False):
-    """A message from the client."""
+class CallMessage(Envelope, gc=False):
+    """A request that calls a tool.  Most of what a client sends that matters is one, so every short frame is read into it."""
 
-    params: ClientParams | None = None
-
-
-class ServerInfo(Struct, gc=False):
-    """How a server introduces itself."""
-
-    name: str | None = None
+    params: CallParams | None = None
+    trace: Trace | None = None
 
 
-class ResultMeta(Struct, gc=False):
-    """``_meta`` of a result."""
+class Resource(Struct, gc=False):
+    """An embedded resource."""
 
-    server_info: ServerInfo | None = field(name="io.modelcontextprotocol/serverInfo", default=None)
+    text: str | None = None
+    uri: str | None = None
 
 
 class Block(Struct, gc=False):
@@ -58,16 +68,46 @@ class Block(Struct, gc=False):
 
     type: str | None = None
     text: str | None = None
+    resource: Resource | None = None
+    uri: str | None = None
+
+
+class ResultMeta(Struct, gc=False):
+    """``_meta`` of a result."""
+
+    server: Implementation | None = field(name="io.modelcontextprotocol/serverInfo", default=None)
+
+
+class Task(Struct, gc=False):
+    """The state of a task."""
+
+    task_id: str | None = field(name="taskId", default=None)
+    status: str | None = None
+    message: str | None = field(name="statusMessage", default=None)
 
 
 class Result(Struct, gc=False):
-    """The result of a tool call, or of an ``initialize``."""
+    """The result of a tool call, in every form that servers give it."""
 
-    content: list[Block] | None = None
-    is_error: bool | None = field(name="isError", default=None)
+    content: list[Block] | str | Block | None = None
+    is_error: bool | str | None = field(name="isError", default=None)
     result_type: str | None = field(name="resultType", default=None)
-    server_info: ServerInfo | None = field(name="serverInfo", default=None)
+    structured_content: Raw = field(name="structuredContent", default=ABSENT)
     meta: ResultMeta | None = field(name="_meta", default=None)
+    tool_result: Raw = field(name="toolResult", default=ABSENT)
+    task: Task | None = None
+    task_id: str | None = field(name="taskId", default=None)
+    status: str | None = None
+    message: str | None = field(name="statusMessage", default=None)
+    request_state: Raw = field(name="requestState", default=ABSENT)
+    input_requests: Raw = field(name="inputRequests", default=ABSENT)
+
+
+class Response(Envelope, gc=False):
+    """A response to a tool call."""
+
+    result: Result | str | UnsetType | None = UNSET
+    error: Raw = ABSENT
 
 
 class Error(Struct, gc=False):
@@ -77,50 +117,8 @@ class Error(Struct, gc=False):
     message: str | None = None
 
 
-class Item(Struct, gc=False):
-    """One item of a turn."""
+class OddError(Struct, gc=False):
+    """An error with parts of other types than they should have."""
 
-    type: str | None = None
-    id: str | None = None
-    server: str | None = None
-    tool: str | None = None
-    status: str | None = None
-    arguments: Raw = ABSENT
-    result: Result | None = None
-    error: Raw = ABSENT
-    command: Raw = ABSENT
-    cwd: Raw = ABSENT
-    changes: Raw = ABSENT
-    query: Raw = ABSENT
-    prompt: Raw = ABSENT
-    receiver_thread_ids: Raw = field(name="receiverThreadIds", default=ABSENT)
-    content_items: list[Block] | None = field(name="contentItems", default=None)
-    aggregated_output: str | None = field(name="aggregatedOutput", default=None)
-    exit_code: int | None = field(name="exitCode", default=None)
-    success: bool | None = None
-    duration_ms: int | None = field(name="durationMs", default=None)
-    started_at_ms: int | None = field(name="startedAtMs", default=None)
-    completed_at_ms: int | None = field(name="completedAtMs", default=None)
-
-
-class Turn(Struct, gc=False):
-    """One turn of a thread."""
-
-    id: str | None = None
-
-
-class ServerParams(Struct, gc=False):
-    """``params`` of what a server sends."""
-
-    thread_id: str | None = field(name="threadId", default=None)
-    turn_id: str | None = field(name="turnId", default=None)
-    turn: Turn | None = None
-    item: Item | None = None
-
-
-class ServerMessage(Envelope, gc=False):
-    """A message from the server."""
-
-    params: ServerParams | None = None
-    result: Result | UnsetType | None = UNSET
-    error: Raw = ABSENT
+    code: Raw = ABSENT
+    message: Raw = ABSENT
