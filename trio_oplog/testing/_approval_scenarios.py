@@ -84,6 +84,7 @@ def approval(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     key, at = own_item(session, item_type), session.fresh_ms()
     start_item(session, choices, key, at)
     yield
+    refused = False
     for _ in range(1 + choices.number(2)):
         method, answers = choices.pick(
             (
@@ -92,7 +93,9 @@ def approval(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
                 (PERMISSIONS, GRANTS),
             )
         )
-        answer = choices.pick(answers)
+        # What an answer that says nothing makes of an earlier refusal, the rules leave open.
+        answer = choices.pick([each for each in answers if each.decision or not refused])
+        refused = refused or answer.refuses
         reason = choices.pick((None, "to see", "ü" * 600)) if answer.member == "result" else None
         asked = ask_item(session, key, method, reason=reason)
         yield

@@ -17,6 +17,7 @@ CLIENT = Direction.CLIENT_TO_SERVER
 SERVER = Direction.SERVER_TO_CLIENT
 
 _BATCHES = {CLIENT: Feature.CLIENT_BATCH, SERVER: Feature.SERVER_BATCH}
+_ROOM: Final = 100
 # How long it takes from one frame to the next, in turn: multiples of 1/8 second, which clocks add up without an error.
 _STEPS: Final = (0.125, 0.25, 0.5, 0.125, 0.0, 1.0, 0.375)
 
@@ -75,13 +76,21 @@ class SessionBuilder:
         return self.world.features
 
     @property
+    def remembers(self) -> bool:
+        """Whether there is room for everything that has to be remembered of what is open and of what is over.
+
+        How much of that goes when few calls may be open, the rules leave open.
+        """
+        return self.config.max_pending >= _ROOM
+
+    @property
     def roomy(self) -> bool:
         """Whether nothing is recorded for want of room.
 
         Which call is the oldest once one of them has waited for a round, and what becomes of one that was both refused and
         evicted, the rules leave open.
         """
-        return self.config.max_pending >= 100 and self.config.max_suspended >= 100
+        return self.remembers and self.config.max_suspended >= _ROOM
 
     def say(self, direction: Direction, message: str, *laws: Law) -> None:
         """Write one message; the oracle is told of its meaning after this."""
