@@ -198,7 +198,8 @@ class Pairing:
             return
         begun = self._begun(call)
         if begun is None:
-            if key in self._ended:  # its turn has ended it
+            # Its turn has ended it, or it is told again in other words.
+            if key in self._ended or (execution is not None and execution[:2] in self._ended):
                 return
             # Nothing announced it: it begins and ends here.
             call.began_at = self._recorder.clock()
@@ -210,8 +211,11 @@ class Pairing:
             call.began = begun.began
             call.notes = begun.notes
             call.consent = begun.consent
+            if (announced := _execution(begun)) is not None:
+                self._ended.add(announced)
         if execution is not None:
             self._ended.add(execution)
+            self._ended.add(execution[:2])
         self._record(call, event.end, operation_id=self._execution_id(event.identity))
 
     def _begun(self, call: Call) -> Call | None:

@@ -49,6 +49,7 @@ class Call:
     status: str | None = None
     status_message: str | None = None
     seen: dict[str, tuple[datetime, float]] = Factory(dict)
+    told: set[str] = Factory(set)
     said: dict[str, str] = Factory(dict)
 
     def open_questions(self) -> list[Question]:
