@@ -33,18 +33,19 @@ def close_thread(session: SessionBuilder, thread_id: str) -> None:
 def repeated_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     """An item that is announced twice and completed twice; perhaps it runs again at another time, which is another call."""
     key, at = own_item(session, choices.pick(ITEM_TYPES)), session.fresh_ms()
-    start_item(session, choices, key, at)
+    said = bytes(choices.number(256) for _ in range(6))  # whoever repeats something says the same
+    start_item(session, ChoiceSource(said), key, at)
     yield
     if choices.chance(2):
-        start_item(session, choices, key, at)
+        start_item(session, ChoiceSource(said), key, at)
         yield
-    complete_item(session, choices, key, at)
+    complete_item(session, ChoiceSource(said), key, at)
     yield
     again = choices.pick((at, session.fresh_ms()))
     if choices.chance(2):
-        start_item(session, choices, key, again)
+        start_item(session, ChoiceSource(said), key, again)
         yield
-    complete_item(session, choices, key, again)
+    complete_item(session, ChoiceSource(said), key, again)
 
 
 def overtaken_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
