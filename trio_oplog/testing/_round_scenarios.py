@@ -124,6 +124,8 @@ def rounds(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
         ask_for_input(session, spelled, dialogue, requests=requests, state=state)
         yield
         spelling = choices.pick((None, f" {dialogue.arguments} ".replace(":", " : ")))
+        if len(dialogue.arguments) > session.config.args_max_bytes:
+            spelling = None  # only a digest of the text is kept: equal JSON is known by it while its spelling stays the same
         action = choices.pick(("accept", "decline"))
         spelled = retry(session, dialogue, requests=requests, state=state, action=action, spelling=spelling)
     yield

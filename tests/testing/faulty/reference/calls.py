@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from trio_oplog import Approval, DecidedBy, Outcome
+from trio_oplog import Approval, DecidedBy
 
 
 @define(eq=False)
@@ -123,6 +123,3 @@ def waited(call: Call, end: float) -> float | None:
         total += max(stop - max(start, covered), 0.0)
         covered = max(covered, stop)
     return total if spans else None
-
-
-REFUSED_UNLESS = {Outcome.EVICTED, Outcome.CANCELLED}
