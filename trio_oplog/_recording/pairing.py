@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from trio_oplog._operation import DecidedBy, Outcome
@@ -474,5 +475,8 @@ def _execution(call: Call) -> tuple[object, ...] | None:
     """
     if call.started_at_ms is None:
         return None
-    arguments = call.arguments if call.arguments is not None else call.arguments_meta and call.arguments_meta.sha256
-    return call.key, call.started_at_ms, call.tool, hash(arguments)
+    if call.arguments is not None:  # as a digest, which is what is left of long ones, and of those in bytes that are no UTF-8
+        arguments = sha256(call.arguments).hexdigest()
+    else:
+        arguments = call.arguments_meta.sha256 if call.arguments_meta is not None else ""
+    return call.key, call.started_at_ms, call.tool, arguments
