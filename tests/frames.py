@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests.naive import SESSIONS, session
+from trio_oplog._recording.dialects import FROM_CLIENT, FROM_SERVER
 
 Text: TypeAlias = Callable[[DrawFn], str]
 
@@ -52,6 +53,11 @@ def value(draw: DrawFn) -> str:
     if kind < 8:
         return scalar(draw)
     return array(value)(draw) if kind == 8 else members({"a": value, "": value, "text": value}, most=3)(draw)
+
+
+def any_of(*texts: Text) -> Text:
+    choice = st.sampled_from(texts)
+    return lambda draw: draw(choice)(draw)
 
 
 def often(common: Text) -> Text:
@@ -165,9 +171,149 @@ notification = members(
 )
 
 
-def any_of(*texts: Text) -> Text:
-    choice = st.sampled_from(texts)
-    return lambda draw: draw(choice)(draw)
+# What is said of calls between their beginnings and their ends, with few ids, so that it meets calls.  Every name of every part
+# of it may stand in any message: whoever reads one has to bear with the others' types.
+short_id = often(one_of('"a"', '"b"', "1", "2"))
+few_texts = often(array(often(members({"type": one_of('"content"', '"text"'), "content": often(block), "text": often(string)}))))
+asks = often(members({"a": often(members({"method": one_of('"elicitation/create"', '"roots/list"')})), "b": value}, most=2))
+task = members(
+    {
+        "taskId": short_id,
+        "status": often(one_of('"working"', '"completed"', '"failed"', '"cancelled"', '"input_required"')),
+        "statusMessage": often(string),
+        "result": often(result),
+        "error": value,
+        "inputRequests": asks,
+    },
+    always=["taskId"],
+)
+tool_call = members(
+    {
+        "sessionUpdate": one_of('"tool_call"', '"tool_call_update"'),
+        "toolCallId": short_id,
+        "status": often(one_of('"completed"', '"failed"', '"pending"')),
+        "content": few_texts,
+        "rawInput": arguments,
+        "rawOutput": value,
+        "kind": often(string),
+        "title": often(string),
+        "_meta": often(members({"toolName": often(string), "claudeCode": often(members({"toolName": often(string)}))})),
+    },
+    always=["sessionUpdate", "toolCallId"],
+)
+about = {
+    "threadId": turn,
+    "conversationId": turn,
+    "turnId": turn,
+    "itemId": short_id,
+    "callId": short_id,
+    "targetItemId": short_id,
+    "reviewId": short_id,
+    "requestId": request_id,
+    "sessionId": turn,
+    "taskId": short_id,
+    "serverName": often(string),
+    "processHandle": short_id,
+    "kind": one_of('"writeStdin"', "5"),
+    "reason": often(string),
+    "turn": often(members({"id": turn})),
+    "item": often(item),
+    "update": often(tool_call),
+    "toolCall": often(tool_call),
+    "toolCallId": short_id,
+    "options": often(array(often(members({"optionId": short_id, "kind": often(one_of('"reject_once"', '"allow_once"'))})))),
+    "review": often(members({"status": often(string), "rationale": often(string), "riskLevel": often(string)})),
+    "action": often(members({"type": one_of('"writeStdin"', "5")})),
+    "run": often(
+        members(
+            {
+                "id": often(one_of('"x:a"', '"b"', '"x:"')),
+                "eventName": often(one_of('"permissionRequest"', '"postToolUse"', '"preToolUse"')),
+                "status": often(one_of('"completed"', '"blocked"')),
+                "entries": often(array(often(members({"text": often(string)})))),
+            },
+            always=["id"],
+        )
+    ),
+    "exitCode": often(number),
+    "stdout": often(string),
+    "_meta": often(
+        members(
+            {
+                "codex_approval_kind": often(string),
+                "tool_name": often(string),
+                "tool_params": arguments,
+                "io.modelcontextprotocol/related-task": often(members({"taskId": short_id})),
+                "traceparent": often(one_of(f'"00-{"a" * 32}-{"b" * 16}-01"')),
+                "io.modelcontextprotocol/clientInfo": server_info,
+            },
+            most=3,
+        )
+    ),
+    "clientInfo": server_info,
+    "inputResponses": often(members({"a": often(members({"action": often(string)})), "b": value}, most=2)),
+    "requestState": often(one_of('"s"', "1")),
+    "status": often(one_of('"completed"', '"failed"', '"cancelled"')),
+    "statusMessage": often(string),
+    "result": often(result),
+    "inputRequests": asks,
+    "command": value,
+    "name": often(string),
+    "arguments": arguments,
+}
+most_about = often(members(about, most=9))
+
+
+def spelled(methods: Iterable[str]) -> Text:
+    return one_of(*map(json.dumps, sorted(methods)))
+
+
+any_request = members(
+    {"id": request_id, "method": spelled(FROM_CLIENT), "params": most_about, "trace": value}, always=["id", "method", "params"]
+)
+any_news = members({"id": request_id, "method": spelled(FROM_SERVER), "params": most_about}, always=["method", "params"], most=2)
+any_result = members(
+    {
+        "content": often(any_of(array(often(block)), block, string)),
+        "structuredContent": value,
+        "toolResult": value,
+        "isError": often(one_of("true", '"TRUE"')),
+        "resultType": one_of('"task"', '"input_required"', "5"),
+        "task": often(task),
+        "taskId": short_id,
+        "status": often(one_of('"working"', '"completed"')),
+        "inputRequests": asks,
+        "requestState": often(one_of('"s"', "1", "null")),
+        "exitCode": often(number),
+        "contents": often(array(often(block))),
+        "userAgent": often(one_of('"x/1.2 (y)"', '"x"')),
+        "agentInfo": server_info,
+        "protocolVersion": often(number),
+    }
+)
+any_response = members(
+    {"id": request_id, "result": often(any_of(any_result, any_result, string)), "error": value}, always=["id"], most=2
+)
+any_reply = members(
+    {
+        "id": request_id,
+        "result": often(
+            members(
+                {
+                    "action": often(string),
+                    "decision": often(any_of(string, members({"a": value, "b": value}, most=2))),
+                    "permissions": often(one_of("{}", '{"a":1}')),
+                    "scope": often(string),
+                    "outcome": often(members({"outcome": often(one_of('"selected"')), "optionId": short_id})),
+                    "_meta": often(members({"persist": often(string)})),
+                }
+            )
+        ),
+        "error": value,
+    },
+    always=["id", "result"],
+    most=2,
+)
 
 
 def batched(message: Text) -> Text:
@@ -219,6 +365,8 @@ texts = st.composite(any_of(value, array(value)))
 """JSON as Python reads it."""
 client_frames = frames_of(batched(any_of(call, call, call, other_client_message)))
 server_frames = frames_of(batched(any_of(answer, notification)))
+client_frames_of_any_method = frames_of(batched(any_of(any_request, any_request, any_reply)))
+server_frames_of_any_method = frames_of(batched(any_of(any_news, any_news, any_response)))
 hostile_frames = st.one_of(
     st.binary(max_size=40),
     frames_of(spliced(recording)),

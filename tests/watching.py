@@ -1,15 +1,16 @@
-"""An Interceptor under the eyes of a test: its clock, its ids and what it hands over."""
+"""Interceptors under the eyes of a test: their clock, their ids and what they hand over."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
 from trio_oplog import Config, Interceptor, InterceptorStatistics, Operation
+from trio_oplog._recording import SuspendedCalls
 
 BEGAN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 """The moment at which every watch begins."""
@@ -25,17 +26,41 @@ class Recorded(list[Operation]):
 class Watch:
     """An Interceptor on a connection whose time stands still until ``seconds`` is set, with ids ``id-1``, ``id-2``, ..."""
 
-    def __init__(self, **config: Any) -> None:
-        self.seconds = 0.0
-        self.recorded = Recorded()
-        self._ids = self._count()
+    def __init__(self, *, shared: dict[str, Any] | None = None, beside: Watch | None = None, **config: Any) -> None:
+        """Watch a connection.
+
+        Args:
+            shared: What to make a ``SuspendedCalls`` with that other connections may share; ``None``: one of its own.
+            beside: Another connection, whose clock, ids, ``SuspendedCalls`` and records this one shares.
+            **config: What differs from the usual ``Config``.
+        """
+        self._time = _Time() if beside is None else beside._time
+        self.recorded = Recorded() if beside is None else beside.recorded
+        self._ids: Iterator[str] = self._count() if beside is None else beside._ids
+        self.suspended: SuspendedCalls | None = None if beside is None else beside.suspended
+        if shared is not None:
+            self.suspended = SuspendedCalls(**{"monotonic": self._time.monotonic} | shared)
         self.interceptor = Interceptor(
             self.recorded,
             Config(**{"source": "sdk", "workspace_id": "ws-1"} | config),
+            suspended=self.suspended,
             clock=lambda: BEGAN + timedelta(seconds=self.seconds),
-            monotonic=lambda: 5.0 + self.seconds,
+            monotonic=self._time.monotonic,
             new_id=lambda: next(self._ids),
         )
+
+    def beside(self, **config: Any) -> Self:
+        """Another connection to the same server."""
+        return type(self)(beside=self, **config)
+
+    @property
+    def seconds(self) -> float:
+        """The time of every connection that was made beside another."""
+        return self._time.seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._time.seconds = seconds
 
     def client(self, *messages: Any) -> None:
         """Each message is one frame from the client: text as it is, anything else as JSON."""
@@ -61,12 +86,37 @@ class Watch:
             yield f"id-{number}"
 
 
+class _Time:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return 5.0 + self.seconds
+
+
+def sizes_of_tables(interceptor: Interceptor) -> list[int]:
+    """How many entries each table of an Interceptor holds."""
+    pairing, approvals, suspended = interceptor._pairing, interceptor._pairing.approvals, interceptor._suspended
+    tables = [pairing.calls.all, pairing.calls.by_key, pairing.requests, pairing._ended._known]
+    tables += [approvals.open, approvals._reviews, approvals._hooks, approvals._early]
+    tables += [suspended._entries, suspended._tasks, suspended._rounds]
+    return [*map(len, tables), sum(map(len, suspended._rounds.values()))]
+
+
 def frame(message: Any) -> Any:
     return message if isinstance(message, str | bytes | bytearray | memoryview) else json.dumps(message, ensure_ascii=False)
 
 
 def operation(**fields: Any) -> Operation:
-    """A successful, instant call of an unknown tool, but for the given fields."""
+    """A successful, instant call of an unknown tool, but for the given fields.
+
+    ``seconds`` and ``began`` say when it ended and began, counted from the beginning of the watch.
+    """
+    began, seconds = fields.pop("began", None), fields.pop("seconds", None)
+    if began is not None or seconds is not None:
+        began, seconds = began or 0.0, (seconds or began or 0.0)
+        times = {"started_at": BEGAN + timedelta(seconds=began), "completed_at": BEGAN + timedelta(seconds=seconds)}
+        fields = times | {"duration_ms": int((seconds - began) * 1000)} | fields
     return attrs.evolve(_PLAIN, **fields)
 
 

@@ -8,7 +8,7 @@ from tests.naive import mcp
 from tests.naive.calls import Call, Connection, begin, finish, finish_as_answered, new_call
 from tests.naive.codex_approvals import forget_early_asks, take_early_asks
 from tests.naive.gist import blocks_of, fault, is_failed, said, texts_of, trace_of, types_of
-from tests.naive.reading import Key, Message, integer, name, same_json
+from tests.naive.reading import Key, Message, integer, name, same_json, sized
 
 About = dict[str, Any]
 
@@ -169,7 +169,8 @@ def execution(call: Call) -> tuple[Any, ...] | None:
     if call["started_at"] is None:
         return None
     record = call["record"]
-    return (*call["key"], call["started_at"], record["tool"], str(record.get("arguments", record.get("arguments_meta"))))
+    arguments = sized(record["arguments"].encode()) if "arguments" in record else record.get("arguments_meta")
+    return (*call["key"], call["started_at"], record["tool"], str(arguments))
 
 
 def has_ended(connection: Connection, call: Call) -> bool:

@@ -210,7 +210,7 @@ def answer_input(call: Call, responses: Any, t: float, kind: str) -> None:
 def wait_for_task(call: Call, message: Message, t: float, *place: str) -> None:
     """Let a call go on under the id of the task that its answer hands out.  The answer is the first that tells its status."""
     call["meta"]["task_id"] = name(message.get(*place, "taskId"))
-    wait_off_the_connection(call, on="task", status=None, message=None, first_seen={}, asked_for=set())
+    wait_off_the_connection(call, on="task", status=None, message=None, lossy=False, first_seen={}, asked_for=set())
     note_status(call, message, t, *place)
 
 
@@ -234,7 +234,7 @@ def note_status(call: Call, message: Message, t: float, *place: str, told: bool 
     status = message.get(*place, "status")
     is_late = wait["status"] in ("completed", "failed") and status not in ("completed", "failed", "cancelled")
     if isinstance(status, str) and not is_late:  # a task that is over does not work again
-        wait["status"], wait["message"] = status, message.get(*place, "statusMessage")
+        wait["status"], wait["message"], wait["lossy"] = status, message.get(*place, "statusMessage"), message.lossy
         # What the client asked for counts more than what it was told.
         if status not in wait["first_seen"] or (not told and status not in wait["asked_for"]):
             wait["first_seen"][status] = t
@@ -243,12 +243,13 @@ def note_status(call: Call, message: Message, t: float, *place: str, told: bool 
     if message.get(*place, "result") is not None or (status == "failed" and fault(message, *place, "error")):
         finish_as_answered(call, message, t, *place)
     elif status == "cancelled":
-        finish_with_status(call, t, "cancelled", lossy=message.lossy)
+        finish_with_status(call, t, "cancelled")
 
 
 def finish_with_status(call: Call, t: float, outcome: str | None, **end: Any) -> None:
-    text = call["wait"]["message"]
-    finish(call, t, outcome=outcome, text=text if outcome in ("failed", "cancelled") and isinstance(text, str) else None, **end)
+    text, lossy = call["wait"]["message"], call["wait"]["lossy"]
+    said = {"text": text, "lossy": lossy} if outcome in ("failed", "cancelled") and isinstance(text, str) else {}
+    finish(call, t, outcome=outcome, **said, **end)
 
 
 def task_answered(connection: Connection, about: About, message: Message, t: float) -> None:
@@ -268,8 +269,8 @@ def task_answered(connection: Connection, about: About, message: Message, t: flo
     elif failed:
         return
     elif about["method"] == "tasks/cancel" and message.get("result", "status") in (None, "cancelled"):
-        call["wait"]["message"] = message.get("result", "statusMessage")
-        finish_with_status(call, t, "cancelled", lossy=message.lossy, result_meta=message.get("result", "_meta"))
+        call["wait"] |= {"message": message.get("result", "statusMessage"), "lossy": message.lossy}
+        finish_with_status(call, t, "cancelled", result_meta=message.get("result", "_meta"))
     elif about["method"] in ("tasks/get", "tasks/cancel"):
         if about["method"] == "tasks/get":
             show_input(call, message, t, "result")

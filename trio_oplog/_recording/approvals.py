@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from trio_oplog._operation import DecidedBy
+from trio_oplog._operation import Config, DecidedBy
 from trio_oplog._recording.calls import OpenCalls
 from trio_oplog._recording.consent import Ask, Consent, new_ask
 from trio_oplog._recording.dialects import mcp
@@ -29,6 +29,11 @@ from trio_oplog._recording.suspended import SuspendedCalls
 
 _ItemId: TypeAlias = tuple[str | None, str]
 _RunId: TypeAlias = tuple[str | None, str | None]
+
+
+def room(config: Config) -> int:
+    """How many entries a table has room for that holds no calls: also where few calls may be open at once."""
+    return max(config.max_pending, 1_024)
 
 
 class _Open(Struct, eq=False, gc=False):
@@ -60,7 +65,7 @@ class Approvals:
         self._calls = calls
         self._suspended = suspended
         self._recorder = recorder
-        self._max = recorder.config.max_pending
+        self._room = room(recorder.config)
         self.open: dict[RequestKey, _Open] = {}
         self._reviews: dict[_RunId, _Open] = {}
         self._hooks: dict[_RunId, float] = {}  # when they began
@@ -84,7 +89,7 @@ class Approvals:
         consent.asked_whether = consent.asked_whether or prompt.about.tool is not None
         consent.ask(ask)
         self.open[prompt.key] = _Open(consent, ask, prompt.read_reply, prompt.options)
-        if len(self.open) > self._max:
+        if len(self.open) > self._room:
             self._withdraw(next(iter(self.open)))
             self.forgotten += 1
 
@@ -127,7 +132,7 @@ class Approvals:
             consent.ask(found.ask)
         if event.decision is None:
             self._reviews[run] = found
-            if len(self._reviews) > self._max:
+            if len(self._reviews) > self._room:
                 oldest = self._reviews.pop(next(iter(self._reviews)))
                 oldest.consent.settle(oldest.ask, now)
                 self.forgotten += 1
@@ -165,7 +170,7 @@ class Approvals:
         found.consent.settle(found.ask, self._recorder.monotonic())
 
     def _bound(self, table: dict[Any, Any]) -> None:
-        if len(table) > self._max:
+        if len(table) > self._room:
             del table[next(iter(table))]
             self.forgotten += 1
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from trio_oplog._operation import DecidedBy, Outcome
-from trio_oplog._recording.approvals import Approvals
+from trio_oplog._recording.approvals import Approvals, room
 from trio_oplog._recording.calls import OpenCalls
 from trio_oplog._recording.consent import Consent, new_ask
 from trio_oplog._recording.dialects.acp import LOAD_ANSWER, NO_KIND
@@ -52,7 +53,9 @@ _UNANSWERED: Final = End(is_error=True, notes={"outcome": Outcome.UNANSWERED})
 
 
 class Pairing:
-    """What is going on on one connection.  Every table in it holds at most ``Config.max_pending`` entries.
+    """What is going on on one connection.
+
+    No more than ``Config.max_pending`` calls are open; every other table holds at most ``room()`` entries.
 
     Args:
         recorder: Makes the operations.
@@ -63,13 +66,14 @@ class Pairing:
         self._recorder = recorder
         self._suspended = suspended
         self._max_pending = recorder.config.max_pending
+        self._room = room(recorder.config)
         self.calls = OpenCalls()
         self.requests: dict[RequestKey, Request] = {}
         """Requests of the client that are no calls, and whose responses matter."""
         self.approvals = Approvals(self.calls, suspended, recorder)
         self.evicted = 0
         self.unanswered = 0
-        self._ended = Memory(self._max_pending)  # executions that are over
+        self._ended = Memory(self._room)  # executions that are over
         self._has_numbers_as_text = False  # whether the client has sent ids such as "7"
         self._actions: Mapping[type, Callable[[Any], None]] = {
             Call: self.begin,
@@ -154,10 +158,12 @@ class Pairing:
             return
         if call.turn is not None and self._is_over(call):
             return
-        recorder = self._recorder
-        call.began_at = recorder.clock()
-        call.began = recorder.monotonic()
+        self._start(call)
         self._open(call)
+
+    def _start(self, call: Call) -> None:
+        call.began_at = self._recorder.clock()
+        call.began = self._recorder.monotonic()
 
     def _open(self, call: Call) -> None:
         if call.turn is not None:
@@ -198,11 +204,11 @@ class Pairing:
             return
         begun = self._begun(call)
         if begun is None:
-            if key in self._ended:  # its turn has ended it
+            # Its turn has ended it, or it is told again in other words.
+            if key in self._ended or (execution is not None and execution[:2] in self._ended):
                 return
             # Nothing announced it: it begins and ends here.
-            call.began_at = self._recorder.clock()
-            call.began = self._recorder.monotonic()
+            self._start(call)
             self.approvals.adopt(call)
         else:
             self.calls.remove(begun)
@@ -210,8 +216,11 @@ class Pairing:
             call.began = begun.began
             call.notes = begun.notes
             call.consent = begun.consent
+            if (announced := _execution(begun)) is not None:
+                self._ended.add(announced)
         if execution is not None:
             self._ended.add(execution)
+            self._ended.add(execution[:2])
         self._record(call, event.end, operation_id=self._execution_id(event.identity))
 
     def _begun(self, call: Call) -> Call | None:
@@ -250,12 +259,7 @@ class Pairing:
         for call in calls:
             if call not in self.calls.all:  # a submitter may have closed the Interceptor over the one before
                 continue
-            self.calls.remove(call)
-            self._ended.add(call.key)
-            if (execution := _execution(call)) is not None:
-                self._ended.add(execution)
-            identity = (*call.key, call.started_at_ms, None) if isinstance(call.key, ItemKey) and execution is not None else None
-            self._record(call, _INTERRUPTED, operation_id=self._execution_id(identity))
+            self._abandon(call, _INTERRUPTED)
 
     # Calls of the client.
 
@@ -280,7 +284,7 @@ class Pairing:
         self._has_numbers_as_text = self._has_numbers_as_text or (
             request.key.__class__ is str and respelled(request.key) is not None
         )
-        if len(self.requests) > self._max_pending:
+        if len(self.requests) > self._room:
             del self.requests[next(iter(self.requests))]
         if request.opening is not None:
             self.act(request.opening)
@@ -375,7 +379,7 @@ class Pairing:
         news = event.call
         if self._is_loading(news.session):
             return
-        call = self._tool(news, begins=event.begins or event.end is not None)
+        call = self._tool(news, begins=event.begins, ends=event.end is not None)
         if call is None:
             return
         if event.end is None:
@@ -386,7 +390,8 @@ class Pairing:
             if event.output is not None:
                 call.output_so_far = summary(event.output, replaced=event.replaced)
             return
-        self.calls.remove(call)
+        if call is not news:
+            self.calls.remove(call)
         self._ended.add(call.key)
         end = event.end
         if end.text is None:
@@ -396,16 +401,18 @@ class Pairing:
                 end.notes = (end.notes or {}) | {"content_types": content_types}
         self._record(call, end)
 
-    def _tool(self, news: Call, *, begins: bool) -> Call | None:
-        """The open call that a message is about, told what the message says; it begins where nothing began it before."""
+    def _tool(self, news: Call, *, begins: bool, ends: bool = False) -> Call | None:
+        """The call that a message is about, told what the message says; it begins where nothing began it before."""
         call = self.calls.by_key.get(news.key)
         if call is None:
-            if not begins or news.key in self._ended:
+            if not (begins or ends) or news.key in self._ended:
                 return None
             news.is_named = bool(news.tool)
             news.tool = news.tool or news.kind or NO_KIND
-            self.begin(news)
-            return news if news in self.calls.all else None
+            self._start(news)
+            if not ends:
+                self._open(news)
+            return news
         if news.tool:
             call.tool, call.is_named = news.tool, True
         elif news.kind is not None and not call.is_named:
@@ -437,9 +444,15 @@ class Pairing:
     # Ends.
 
     def _abandon(self, call: Call, end: End) -> None:
-        """End a call that will not end by itself."""
+        """End a call that will not end by itself.  What is said of an item or a tool call later is about the same execution."""
         self.calls.remove(call)
-        self._record(call, end)
+        identity = None
+        if isinstance(call.key, ItemKey | ToolKey):
+            self._ended.add(call.key)
+        if isinstance(call.key, ItemKey) and (execution := _execution(call)) is not None:
+            self._ended.add(execution)
+            identity = (*call.key, call.started_at_ms, None)
+        self._record(call, end, operation_id=self._execution_id(identity))
 
     def _record(self, call: Call, end: End, *, operation_id: str | None = None) -> None:
         recorder = self._recorder if call.recorder is None else call.recorder
@@ -462,5 +475,8 @@ def _execution(call: Call) -> tuple[object, ...] | None:
     """
     if call.started_at_ms is None:
         return None
-    arguments = call.arguments if call.arguments is not None else call.arguments_meta and call.arguments_meta.sha256
-    return call.key, call.started_at_ms, call.tool, hash(arguments)
+    if call.arguments is not None:  # as a digest, which is what is left of long ones, and of those in bytes that are no UTF-8
+        arguments = sha256(call.arguments).hexdigest()
+    else:
+        arguments = call.arguments_meta.sha256 if call.arguments_meta is not None else ""
+    return call.key, call.started_at_ms, call.tool, arguments

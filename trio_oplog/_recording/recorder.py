@@ -142,7 +142,7 @@ class Recorder:
             operation_id or self._new_id(),
             config.workspace_id,
             LLM_SOURCE if call.is_model else config.source,
-            call.env_id or (end.server and optional_name(end.server.name)) or self._server.name or config.default_env_id,
+            call.env_id or self._server_of(call, end) or config.default_env_id,
             call.tool,
             is_error,
             call.began_at,
@@ -167,6 +167,12 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  # somebody else's mistake must not reach the gateway
             self.submit_errors += 1
             _log.error("the submitter raised %s; operation %s is lost", type(error).__name__, operation.id)
+
+    def _server_of(self, call: Call, end: End) -> str | None:
+        """The name of the server that ran a call.  What is no request to it, an agent's own tool, is not its."""
+        if end.server is not None:
+            return optional_name(end.server.name)
+        return None if call.answer is None else self._server.name
 
     def _connection(self) -> Context | None:
         """What is known of the connection, for every call on it; ``None`` where nothing is."""

@@ -84,7 +84,6 @@ def approval(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
     key, at = own_item(session, item_type), session.fresh_ms()
     start_item(session, choices, key, at)
     yield
-    refused = False
     for _ in range(1 + choices.number(2)):
         method, answers = choices.pick(
             (
@@ -93,9 +92,7 @@ def approval(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
                 (PERMISSIONS, GRANTS),
             )
         )
-        # What an answer that says nothing makes of an earlier refusal, the rules leave open.
-        answer = choices.pick([each for each in answers if each.decision or not refused])
-        refused = refused or answer.refuses
+        answer = choices.pick(answers)
         reason = choices.pick((None, "to see", "ü" * 600)) if answer.member == "result" else None
         asked = ask_item(session, key, method, reason=reason)
         yield

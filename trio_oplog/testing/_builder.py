@@ -76,21 +76,13 @@ class SessionBuilder:
         return self.world.features
 
     @property
-    def remembers(self) -> bool:
-        """Whether there is room for everything that has to be remembered of what is open and of what is over.
-
-        How much of that goes when few calls may be open, the rules leave open.
-        """
-        return self.config.max_pending >= _ROOM
-
-    @property
     def roomy(self) -> bool:
         """Whether nothing is recorded for want of room.
 
         Which call is the oldest once one of them has waited for a round, and what becomes of one that was both refused and
         evicted, the rules leave open.
         """
-        return self.remembers and self.config.max_suspended >= _ROOM
+        return self.config.max_pending >= _ROOM and self.config.max_suspended >= _ROOM
 
     def say(self, direction: Direction, message: str, *laws: Law) -> None:
         """Write one message; the oracle is told of its meaning after this."""

@@ -16,8 +16,6 @@ from trio_oplog.testing._session import Expected, Feature
 NAME_MAX_BYTES: Final = 1024
 
 _NO_ERROR: Final = (None, Outcome.INPUT_REQUIRED, Outcome.UNFETCHED)
-# A refusal is told by whatever ends the call, but for these, which end it whatever was decided.
-_UNTOLD: Final = (Outcome.EVICTED, Outcome.CANCELLED)
 
 
 @frozen(kw_only=True)
@@ -44,7 +42,7 @@ def expect(
     ended_at = now if ending.at is None else ending.at
     features: set[Feature] = set()
     approval, refused = _approval(call, ended_at, features)
-    if refused and ending.outcome not in _UNTOLD:
+    if refused:
         ending = evolve(ending, outcome=Outcome.DECLINED, laws=(Law.REFUSED, *ending.laws))
         features.add(Feature.REFUSAL)
     arguments, meta = _kept_arguments(config, facts.arguments, features)
@@ -111,7 +109,7 @@ def _approval(call: OpenCall, ended_at: float, features: set[Feature]) -> tuple[
         reason=_optional_name(last.reason),
         risk=_optional_name(last.risk),
         count=len(judgements) if len(judgements) > 1 else None,
-    ), last.refuses
+    ), next((each.refuses for each in reversed(judgements) if each.decision is not None), False)
 
 
 def milliseconds(seconds: float) -> int:

@@ -179,6 +179,8 @@ class OpenCall:
     suspended_at: float = 0.0
     status: str | None = None
     status_at: float | None = None
+    was_told: bool = False
+    """Whether the status is known from a notification."""
     status_message: str | None = None
 
     @property

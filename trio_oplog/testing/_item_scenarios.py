@@ -116,7 +116,7 @@ def interrupted_item(session: SessionBuilder, choices: ChoiceSource) -> Iterator
         yield
     complete_turn(session, key.thread_id, key.turn_id)
     yield
-    if choices.chance(2) and (unimpressed is not None or session.remembers):
+    if choices.chance(2):
         complete_item(session, choices, unimpressed or key, None if unimpressed else at)
 
 

@@ -251,16 +251,18 @@ class Oracle:
         """The server takes its question back, or somebody else has answered it."""
         call.decide(question, self.now)
 
-    def see_status(self, task_id: str, status: str, message: str | None = None, *, elicits: bool = False) -> None:
-        """The status of a task is seen, in an answer or a notification."""
+    def see_status(
+        self, task_id: str, status: str, message: str | None = None, *, elicits: bool = False, told: bool = False
+    ) -> None:
+        """The status of a task is seen, in an answer or (``told``) in a notification; an answer counts more."""
         call = self.world.task(task_id)
         if call is None:
             return
         if status == "cancelled":
             self.end_task(task_id, Ending(outcome=Outcome.CANCELLED, text=message or ""))
             return
-        if status != call.status:
-            call.status, call.status_at = status, self.now
+        if status != call.status or (call.was_told and not told):
+            call.status, call.status_at, call.was_told = status, self.now, told
         call.status_message = message
         if elicits and not call.asked:
             call.ask(Question(asked_at=self.now))

@@ -124,9 +124,8 @@ def rounds(session: SessionBuilder, choices: ChoiceSource) -> Iterator[None]:
         ask_for_input(session, spelled, dialogue, requests=requests, state=state)
         yield
         spelling = choices.pick((None, f" {dialogue.arguments} ".replace(":", " : ")))
-        # Whether equal arguments are known by another spelling where none is kept of them, the rules leave open.
-        if len(dialogue.arguments) > session.config.args_max_bytes - 8:
-            spelling = None
+        if len(dialogue.arguments) > session.config.args_max_bytes:
+            spelling = None  # only a digest of the text is kept: equal JSON is known by it while its spelling stays the same
         action = choices.pick(("accept", "decline"))
         spelled = retry(session, dialogue, requests=requests, state=state, action=action, spelling=spelling)
     yield

@@ -45,10 +45,9 @@ _BYTES: Final = 32  # of a scenario, of a schedule, of knobs and of a configurat
 _JOINS_FROM: Final = 208
 
 _OF_CODEX: Final[tuple[Scenario, ...]] = (*APPROVAL_SCENARIOS, *REVIEW_SCENARIOS, *TURN_SCENARIOS, *EXECUTION_SCENARIOS)
-_OF_MCP: Final[tuple[Scenario, ...]] = (*TASK_SCENARIOS, *ROUND_SCENARIOS, *ASKING_SCENARIOS)
+_OF_MCP: Final[tuple[Scenario, ...]] = (*TASK_SCENARIOS, *ROUND_SCENARIOS, *ASKING_SCENARIOS, *ASKING_SCENARIOS[:2])
 # What peers do that only began after calls, items and noise were told of: these are half of all.
 _LATER: Final = (*_OF_CODEX, *_OF_MCP, *ACP_SCENARIOS)
-_REMEMBERING: Final = frozenset({*_OF_CODEX, *_OF_MCP, *ACP_SCENARIOS, *SHARED_SCENARIOS}) - {*EXECUTION_SCENARIOS}
 _FRIENDLY: Final[tuple[Scenario, ...]] = (*CALL_SCENARIOS, *ITEM_SCENARIOS, *QUIET_SCENARIOS, handshake, *_LATER)
 _HOSTILE: Final[tuple[Scenario, ...]] = (
     *CALL_SCENARIOS,
@@ -101,8 +100,6 @@ def perform(plan: _Plan) -> Session:
         scenario = choices.pick(plan.table)
         for dialect, instead in ((Feature.CODEX, _WITHOUT_ITEMS), (Feature.MCP, _WITHOUT_MCP)):
             scenario = scenario if dialect in session.dialects else instead.get(scenario, scenario)
-        if not session.remembers and scenario in _REMEMBERING:
-            scenario = answered_call
         home = choices.number(plan.connections) if plan.connections > 1 else 0
         running.append((home, scenario(session, choices)))
     turns = ChoiceSource(plan.schedule)

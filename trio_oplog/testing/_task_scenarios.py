@@ -97,7 +97,7 @@ def notify_status(
     method = "notifications/tasks/status" if version == OLD else "notifications/tasks"
     more = f'"inputRequests":{_ASKS}' if elicits else more
     session.notify(method, _status_text(session, task_id, status, message, more), Law.TASKS)
-    session.oracle.see_status(task_id, status, message, elicits=elicits)
+    session.oracle.see_status(task_id, status, message, elicits=elicits, told=True)
 
 
 def _request(session: SessionBuilder, method: str, task_id: str, *more: tuple[str, str]) -> SpelledId:

@@ -33,12 +33,12 @@ class KnowsTheOldTasksOnly(Reference):
 class EndsTasksAtTheirStatus(Reference):
     """A status that says completed is the end, it thinks."""
 
-    def see_status(self, task_id: str | None, said: Raw) -> None:
+    def see_status(self, task_id: str | None, said: Raw, *, told: bool = False) -> None:
         call = self.task(task_id)
         if call is not None and text_of(said.get("status")) == "completed" and "result" not in said:
             self.end_task(call)
         else:
-            super().see_status(task_id, said)
+            super().see_status(task_id, said, told=told)
 
 
 @breaks(Law.TASKS)

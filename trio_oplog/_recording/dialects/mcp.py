@@ -206,10 +206,10 @@ def _ask_for_input(result: Result, message: Response) -> Answer:
 
 
 def read_state(raw: Raw) -> str | None:
-    """A ``requestState``: short as it is, long as its digest, since it is only compared."""
+    """A ``requestState``, in a spelling of its own since peers escape as they like; a long one as its digest."""
     if not is_present(raw):
         return None
-    spelling = bytes(raw)
+    spelling = canonical(bytes(raw))
     return sha256(spelling).hexdigest() if len(spelling) > 64 else spelling.decode("utf-8", "surrogateescape")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from trio_oplog import Approval, DecidedBy, Outcome
+from trio_oplog import Approval, DecidedBy
 
 
 @define(eq=False)
@@ -50,6 +50,7 @@ class Call:
     status: str | None = None
     status_message: str | None = None
     seen: dict[str, tuple[datetime, float]] = Factory(dict)
+    told: set[str] = Factory(set)
     said: dict[str, str] = Factory(dict)
 
     def open_questions(self) -> list[Question]:
@@ -123,6 +124,3 @@ def waited(call: Call, end: float) -> float | None:
         total += max(stop - max(start, covered), 0.0)
         covered = max(covered, stop)
     return total if spans else None
-
-
-REFUSED_UNLESS = {Outcome.EVICTED, Outcome.CANCELLED}

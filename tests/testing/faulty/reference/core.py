@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from tests.testing.faulty.reference.calls import REFUSED_UNLESS, Call, Question, Table, approval_of, waited
+from tests.testing.faulty.reference.calls import Call, Question, Table, approval_of, waited
 from tests.testing.faulty.reference.raw import Raw, elements, inside, members, present, text_of, typed
 from trio_oplog import ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
 
@@ -424,7 +424,7 @@ class Core:
         if len(whole) > limit:
             known.update(truncated=True, total_bytes=len(whole), sha256=hashlib.sha256(whole).hexdigest())
         approval = approval_of(call, completed, self.duration_ms, self.name)
-        if self.is_refused(call) and outcome not in REFUSED_UNLESS:
+        if self.is_refused(call):
             outcome = Outcome.DECLINED
         waits = self.waited(call, completed)
         meta = ResultMeta(
@@ -461,7 +461,7 @@ class Core:
 
     def is_refused(self, call: Call) -> bool:
         judgements = call.judgements()
-        return bool(judgements) and judgements[-1].refuses
+        return next((each.refuses for each in reversed(judgements) if each.decision is not None), False)
 
     def waited(self, call: Call, end: float) -> float | None:
         return waited(call, end)

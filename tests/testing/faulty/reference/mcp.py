@@ -41,7 +41,7 @@ class Mcp(Core):
 
     def notification(self, method: str, params: Raw) -> None:
         if method in {"notifications/tasks/status", "notifications/tasks"}:
-            self.see_status(text_of(params.get("taskId")), params)
+            self.see_status(text_of(params.get("taskId")), params, told=True)
         else:
             super().notification(method, params)
 
@@ -112,7 +112,7 @@ class Mcp(Core):
         else:
             self.see_status(call.task_id, result)
 
-    def see_status(self, task_id: str | None, said: Raw) -> None:
+    def see_status(self, task_id: str | None, said: Raw, *, told: bool = False) -> None:
         call = self.task(task_id)
         status = text_of(said.get("status"))
         if call is None or status is None:
@@ -122,7 +122,9 @@ class Mcp(Core):
             self.end_task(call, outcome=Outcome.CANCELLED, text=message or "")
             return
         call.status, call.status_message = status, message
-        call.seen.setdefault(status, self.now())
+        if status not in call.seen or (not told and status in call.told):
+            call.seen[status] = self.now()
+        (call.told.add if told else call.told.discard)(status)
         if "result" in said:
             self.end_task(call, **self.answer(call, said, None))
         elif status == "failed" and present(said.get("error")):
