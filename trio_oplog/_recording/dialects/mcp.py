@@ -146,7 +146,7 @@ def read_handshake(message: HandshakeResponse, _: str | None) -> ServerKnown | N
     """Who the server is, and the protocol that it chose."""
     result = message.result
     if not isinstance(result, _HandshakeResult):
-        return None if result is UNSET and message.error is ABSENT else Nothing()
+        return None if result is UNSET and not is_present(message.error) else Nothing()
     who = result.server
     if (who is None or not who.name) and result.meta is not None:
         who = result.meta.server
