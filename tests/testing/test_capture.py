@@ -14,7 +14,8 @@ CALL = '{"method":"tools/call","id":1,"params":{"name":"echo"}}'
 
 
 def test_every_recorded_session_can_be_read() -> None:
-    for path in CAPTURES.rglob("*.jsonl"):
+    # The others are tables of what must come of them.
+    for path in CAPTURES.rglob("[!e]*.jsonl"):
         frames = load_capture(path)
         assert frames
         assert len(frames) == path.read_bytes().count(b"\n")

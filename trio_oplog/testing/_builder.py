@@ -17,6 +17,7 @@ CLIENT = Direction.CLIENT_TO_SERVER
 SERVER = Direction.SERVER_TO_CLIENT
 
 _BATCHES = {CLIENT: Feature.CLIENT_BATCH, SERVER: Feature.SERVER_BATCH}
+_ROOM: Final = 100
 # How long it takes from one frame to the next, in turn: multiples of 1/8 second, which clocks add up without an error.
 _STEPS: Final = (0.125, 0.25, 0.5, 0.125, 0.0, 1.0, 0.375)
 
@@ -81,7 +82,7 @@ class SessionBuilder:
         Which call is the oldest once one of them has waited for a round, and what becomes of one that was both refused and
         evicted, the rules leave open.
         """
-        return self.config.max_pending >= 100 and self.config.max_suspended >= 100
+        return self.config.max_pending >= _ROOM and self.config.max_suspended >= _ROOM
 
     def say(self, direction: Direction, message: str, *laws: Law) -> None:
         """Write one message; the oracle is told of its meaning after this."""

@@ -165,7 +165,7 @@ def _kept_result(
         "rounds": call.rounds if call.rounds > 1 else None,
         "task_id": call.task_id,
         "title": call.said.title,
-        "id_respelled": ending.respelled or None,
+        "id_respelled": call.respelled or None,
         "replaced": ending.replaced or None,
     }
     if ending.content_types:

@@ -65,7 +65,6 @@ class Ending:
         server_version: The server's version, where the answer itself tells it.
         execution: What tells this execution from every other, where an item says when it ran.
         replaced: Whether bytes of the text were no UTF-8.
-        respelled: Whether the answer's id was the call's in the other type.
         at: When it ended, where that was before this frame; in seconds since the session began.
         suspends: Where the answer asks for another round: what the retry must have.
         task_id: Where the answer hands out a task.
@@ -82,7 +81,6 @@ class Ending:
     server_version: str | None = None
     execution: Hashable | None = None
     replaced: bool = False
-    respelled: bool = False
     at: float | None = None
     suspends: Round | None = None
     task_id: str | None = None
@@ -174,6 +172,7 @@ class OpenCall:
     questions: list[Question] = Factory(list)
     decided: list[Question] = Factory(list)
     rounds: int = 1
+    respelled: bool = False
     said: Said = Said()
     task_id: str | None = None
     round: Round | None = None

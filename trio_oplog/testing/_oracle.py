@@ -199,7 +199,8 @@ class Oracle:
             return
         if respelled:
             self.features.add(Feature.RESPELLED_ID)
-            ending = evolve(ending, respelled=True, laws=(Law.RESPELLED_IDS, *ending.laws))
+            call.respelled = True
+            ending = evolve(ending, laws=(Law.RESPELLED_IDS, *ending.laws))
         if ending.suspends is None and ending.task_id is None:
             self.end(call, ending)
             return

@@ -45,7 +45,7 @@ _BYTES: Final = 32  # of a scenario, of a schedule, of knobs and of a configurat
 _JOINS_FROM: Final = 208
 
 _OF_CODEX: Final[tuple[Scenario, ...]] = (*APPROVAL_SCENARIOS, *REVIEW_SCENARIOS, *TURN_SCENARIOS, *EXECUTION_SCENARIOS)
-_OF_MCP: Final[tuple[Scenario, ...]] = (*TASK_SCENARIOS, *ROUND_SCENARIOS, *ASKING_SCENARIOS)
+_OF_MCP: Final[tuple[Scenario, ...]] = (*TASK_SCENARIOS, *ROUND_SCENARIOS, *ASKING_SCENARIOS, *ASKING_SCENARIOS[:2])
 # What peers do that only began after calls, items and noise were told of: these are half of all.
 _LATER: Final = (*_OF_CODEX, *_OF_MCP, *ACP_SCENARIOS)
 _FRIENDLY: Final[tuple[Scenario, ...]] = (*CALL_SCENARIOS, *ITEM_SCENARIOS, *QUIET_SCENARIOS, handshake, *_LATER)

@@ -398,9 +398,9 @@ class SeesNoExecutions(Reference):
 
 @breaks(Law.CLIENT_EXECUTIONS)
 class EndsProcessesWhenTheyStart(Reference):
-    def end_call(self, call: Call, message: Raw, error: str | None, respelled: bool | None) -> None:
+    def end_call(self, call: Call, message: Raw, error: str | None) -> None:
         call.kind = "codex" if call.kind == "process/spawn" else call.kind
-        super().end_call(call, message, error, respelled)
+        super().end_call(call, message, error)
 
 
 @breaks(Law.CLIENT_EXECUTIONS)
@@ -512,8 +512,9 @@ class TakesExactIdsOnly(Reference):
 
 @breaks(Law.RESPELLED_IDS)
 class RespellsQuietly(Reference):
-    def end_call(self, call: Call, message: Raw, error: str | None, respelled: bool | None) -> None:
-        super().end_call(call, message, error, None)
+    def end_call(self, call: Call, message: Raw, error: str | None) -> None:
+        call.respelled = None
+        super().end_call(call, message, error)
 
 
 @breaks(Law.EXACT_IDS, Law.RESPELLED_IDS)

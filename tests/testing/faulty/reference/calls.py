@@ -43,6 +43,7 @@ class Call:
     questions: list[Question] = Factory(list)
     decided: list[Question] = Factory(list)
     rounds: int = 1
+    respelled: bool | None = None
     round: dict[str, Any] | None = None
     asks_for: tuple[str | None, str | None] = (None, None)
     task_id: str | None = None

@@ -302,10 +302,10 @@ class Codex(Core):
         }
         self.begin(Call(key, method, None, fields, self.now()))
 
-    def end_call(self, call: Call, message: Raw, error: str | None, respelled: bool | None) -> None:
+    def end_call(self, call: Call, message: Raw, error: str | None) -> None:
         if call.kind == "process/spawn" and error is None:
             return
-        super().end_call(call, message, error, respelled)
+        super().end_call(call, message, error)
 
     def answer(self, call: Call, message: Raw, error: str | None) -> dict[str, Any]:
         result = inside(message.get("result"))

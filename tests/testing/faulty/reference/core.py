@@ -160,11 +160,11 @@ class Core:
             call = self.respelled(key)
             respelled = True
         if call is not None:
-            self.end_call(call, message, error, respelled)
+            call.respelled = call.respelled or respelled
+            self.end_call(call, message, error)
 
-    def end_call(self, call: Call, message: Raw, error: str | None, respelled: bool | None) -> None:
-        found = self.answer(call, message, error)
-        self.end(call, **found, **({"id_respelled": True} if respelled else {}))
+    def end_call(self, call: Call, message: Raw, error: str | None) -> None:
+        self.end(call, **self.answer(call, message, error))
 
     def respelled(self, key: Any) -> Call | None:
         """The only open call whose id is the same in the other type."""
@@ -434,6 +434,7 @@ class Core:
             rounds=call.rounds if call.rounds > 1 else None,
             task_id=call.task_id,
             title=call.said.get("title"),
+            id_respelled=call.respelled,
             **known,
         )
         server = fields.get("server") or (self.server_name if call.kind == "mcp" else None)

@@ -54,12 +54,12 @@ class Mcp(Core):
 
     # -- tasks -----------------------------------------------------------------------------------------------------------
 
-    def end_call(self, call: Call, message: Raw, error: str | None, respelled: bool | None) -> None:
+    def end_call(self, call: Call, message: Raw, error: str | None) -> None:
         result = inside(message.get("result")) if error is None else {}
         task_id = self.task_of(result)
         asks = text_of(result.get("resultType")) == "input_required"
         if call.kind != "mcp" or (task_id is None and not asks):
-            super().end_call(call, message, error, respelled)
+            super().end_call(call, message, error)
             return
         call.task_id = task_id
         if asks:
