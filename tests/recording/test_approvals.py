@@ -489,7 +489,7 @@ def test_a_hook_whose_run_is_only_the_calls_id_is_about_the_call() -> None:
 
 
 def test_of_too_many_open_requests_the_oldest_is_forgotten_and_counted() -> None:
-    watch = play((0.0, "s", started()), *[(float(n), "s", ask(n)) for n in range(1, 4)], max_pending=2)
+    watch = play((0.0, "s", started()), *[(float(n), "s", ask(n)) for n in range(1, 4)], max_pending=2, room=2)
     assert [*watch.interceptor._pairing.approvals.open] == [2, 3]
     assert watch.statistics.forgotten_approvals == 1
     watch.client(reply(1, "decline"), reply(3), reply(2, "acceptForSession"))
@@ -499,7 +499,9 @@ def test_of_too_many_open_requests_the_oldest_is_forgotten_and_counted() -> None
 
 
 def test_of_too_many_reviews_the_oldest_is_forgotten_and_no_call_holds_on_to_it() -> None:
-    watch = play((0.0, "s", started()), *[(float(n), "s", review("started", f"r{n}")) for n in range(1, 4)], max_pending=2)
+    watch = play(
+        (0.0, "s", started()), *[(float(n), "s", review("started", f"r{n}")) for n in range(1, 4)], max_pending=2, room=2
+    )
     (call,) = watch.interceptor._pairing.calls
     assert call.consent is not None
     assert len(call.consent.open) == 2
@@ -509,7 +511,7 @@ def test_of_too_many_reviews_the_oldest_is_forgotten_and_no_call_holds_on_to_it(
 
 
 def test_of_too_many_hooks_and_items_that_never_begin_the_oldest_are_forgotten() -> None:
-    watch = play(*[(0.0, "s", hook("started", item_id=f"i{n}")) for n in range(3)], max_pending=2)
+    watch = play(*[(0.0, "s", hook("started", item_id=f"i{n}")) for n in range(3)], max_pending=2, room=2)
     assert [run[1] for run in watch.interceptor._pairing.approvals._hooks] == [
         f"permissionRequest:0:/hooks.toml:i{n}" for n in (1, 2)
     ]

@@ -76,7 +76,7 @@ NO_ERRORS = (None, Outcome.INPUT_REQUIRED, Outcome.UNFETCHED)
 @settings(deadline=None, max_examples=60)
 @given(st.lists(SHOWN, max_size=8), st.booleans())
 def test_nothing_that_a_peer_sends_is_raised_or_kept_beyond_the_limits(frames: list[tuple[bool, AnyFrame]], items: bool) -> None:
-    watch = Watch(max_pending=2, max_suspended=2, args_max_bytes=20, result_max_bytes=5, record_items=items)
+    watch = Watch(room=2, max_pending=2, max_suspended=2, args_max_bytes=20, result_max_bytes=5, record_items=items)
     for number, (from_client, frame) in enumerate(frames):
         references = sys.getrefcount(frame)
         (watch.interceptor.on_client_frame if from_client else watch.interceptor.on_server_frame)(frame)

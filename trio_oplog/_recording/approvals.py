@@ -31,9 +31,12 @@ _ItemId: TypeAlias = tuple[str | None, str]
 _RunId: TypeAlias = tuple[str | None, str | None]
 
 
+LEAST_ROOM = 1_024
+
+
 def room(config: Config) -> int:
     """How many entries a table has room for that holds no calls: also where few calls may be open at once."""
-    return max(config.max_pending, 1_024)
+    return max(config.max_pending, LEAST_ROOM)
 
 
 class _Open(Struct, eq=False, gc=False):
