@@ -237,8 +237,9 @@ def new_ask(kind: str, t: float, *, approval: bool = True, wait: bool = True, re
 
 
 def settle(ask: Ask, t: float, **verdict: Any) -> None:
-    """It was decided, or it is no longer to be decided."""
-    ask |= {"settled_t": t} | verdict
+    """It was decided, or it is no longer to be decided.  What is said of it later comes too late."""
+    if ask["settled_t"] is None:
+        ask |= {"settled_t": t} | verdict
 
 
 def is_busy(call: Call) -> bool:

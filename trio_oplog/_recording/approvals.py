@@ -193,7 +193,10 @@ class Approvals:
             call = self._by_server(about)
         elif about.is_mcp:
             entry = self._suspended.find_task(self._recorder, about.task_id) if about.task_id is not None else None
-            call = entry.call if entry is not None else self._idle_mcp_call()
+            if entry is None:
+                call = self._idle_mcp_call()
+            elif not entry.is_over:
+                call = entry.call
         return None if call is None else _consent_of(call)
 
     def _consent_of_item(self, about: About, item_id: str, *, early: bool) -> Consent | None:
