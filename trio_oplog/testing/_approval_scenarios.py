@@ -32,7 +32,7 @@ class Asked:
     """A request of the server's about an item, and the question that it is, if the item is open."""
 
     def __init__(self, session: SessionBuilder, method: str, params: str, call: OpenCall | None, **question: bool | str) -> None:
-        self.spelled = session.ask(method, params, Law.APPROVAL_LINK, spelled=str(session.fresh()))
+        self.spelled = session.ask(method, params, Law.APPROVAL_LINK, spelled=str(1_000 + session.fresh()))
         self.call = call
         self.question: Question | None = None if call is None else session.oracle.ask(call, **question)  # type: ignore[arg-type]
 

@@ -49,7 +49,8 @@ def complete_item(session: SessionBuilder, choices: ChoiceSource, key: ItemKey, 
     # Whoever remembers an item that was evicted, and for how long, the rules leave open; so they do what one means whose time is
     # not that of the item that is open under its key.
     calls = session.oracle.with_key(key)
-    is_known = (key, started_at_ms) in session.oracle.executions
+    is_over = started_at_ms is not None and (key, started_at_ms) in session.oracle.executions
+    is_known = is_over or key in session.oracle.left_behind
     if (key in session.oracle.spent and not is_known and not calls) or (calls and calls[0].started_at_ms != started_at_ms):
         return
     members, facts = some_item(session, choices, key)
