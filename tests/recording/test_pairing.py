@@ -144,7 +144,7 @@ def test_no_more_requests_are_followed_than_may_be_open() -> None:
 
 
 def test_a_request_whose_id_is_used_again_is_not_the_oldest_any_more() -> None:
-    watch = Watch(max_pending=2)
+    watch = Watch(max_pending=2, room=2)
     watch.client(*[{"id": number, "method": "initialize"} for number in (0, 1, 0, 2)])
     assert list(watch.interceptor._pairing.requests) == [0, 2]
 
@@ -168,7 +168,7 @@ def test_open_calls_are_found_by_their_key_in_the_order_in_which_they_began() ->
     for one in made:
         calls.add(one)
     assert (len(calls), calls.oldest(), calls.by_key[1], calls.by_key[2]) == (4, made[0], made[0], made[1])
-    assert [one.shares_key for one in made] == [True, False, True, True]
+    assert [one.notes for one in made] == [{"duplicate_id": True}, None, {"duplicate_id": True}, {"duplicate_id": True}]
     calls.remove(made[2])
     calls.remove(made[0])
     assert calls.by_key[1] is made[3]

@@ -427,7 +427,7 @@ def test_a_loading_that_is_taken_back_is_over() -> None:
 
 
 def test_no_more_loadings_are_remembered_than_may_be_open() -> None:
-    watch = Watch(max_pending=2)
+    watch = Watch(max_pending=2, room=2)
     watch.client(*[request("load", number, f"s{number}") for number in range(3)])
     watch.server(*[begins(session=f"s{number}") for number in range(3)])
     assert [op.thread_id for op in watch.close()] == ["s0"]

@@ -258,7 +258,7 @@ def test_a_command_ends_with_its_turn_only_while_it_waits_to_be_allowed() -> Non
 
 
 def test_no_more_executions_are_remembered_than_may_be_open() -> None:
-    watch = Watch(max_pending=2, room=2)
+    watch = Watch(max_pending=2, room=4)
     watch.server(*[completed(id=str(number), startedAtMs=number) for number in range(3)])
     watch.server(*[completed(id=str(number), startedAtMs=number) for number in (2, 1, 0)])
     assert [op.request_id for op in watch.recorded] == ["0", "1", "2", "0"]
