@@ -278,9 +278,8 @@ class Interceptor:
             self._unreadable_frames += 1
             return
         for text in parts.texts:
-            envelope = _envelope.read_tolerantly(text)
-            if envelope is not None:
-                self._show_one(text, envelope.id, envelope.method, from_client=from_client, escaped=parts.escaped)
+            envelope = _envelope.read_tolerantly(text) or Envelope()
+            self._show_one(text, envelope.id, envelope.method, from_client=from_client, escaped=parts.escaped)
 
     def _show_one(self, text: Frame, raw_id: Any, method: str | None, *, from_client: bool, escaped: bool = False) -> None:
         """Look at one message.

@@ -216,6 +216,7 @@ def test_a_call_keeps_the_last_that_was_said_of_it() -> None:
         ([{}], {}, None, None),
         ([{}], {"content": content("a", "b")}, "ab", None),
         ([{}], {"content": [EMBEDDED]}, "inside", ("resource",)),
+        ([{}], {"content": [IMAGE]}, None, ("image",)),
         ([{}], {"content": [LINK, LINK]}, "file:///a\nfile:///a", ("resource_link", "resource_link")),
         ([{}], {"content": [IMAGE, *content("a"), DIFF, 5]}, "a", ("image", "text")),
         ([{}], {"content": [IMAGE], "rawOutput": {"x" : 1}}, '{"x": 1}', ("image",)),
