@@ -175,7 +175,7 @@ class Pairing:
         self._open(call)
 
     def _open(self, call: Call) -> None:
-        if call.turn is not None or call.session is not None:
+        if call.turn is not None:
             self.approvals.adopt(call)
         self.calls.add(call)
         if len(self.calls) > self._max_pending:

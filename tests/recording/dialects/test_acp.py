@@ -345,6 +345,12 @@ def test_a_permission_says_what_the_call_is_like_an_update_does() -> None:
     assert [(op.tool, op.arguments, op.result_meta and op.result_meta.title) for op in calls] == [("edit", b"[1]", "x")]
 
 
+def test_what_codex_asks_about_an_item_of_that_name_is_not_about_the_call() -> None:
+    asked = {"id": 0, "method": "item/fileChange/requestApproval", "params": {"threadId": "s", "itemId": "c"}}
+    for steps in ([asked, begins()], [begins(), asked]):
+        assert [op.approval for op in recorded(*steps)] == [None]
+
+
 def test_an_agents_elicitation_is_about_the_call_that_it_names() -> None:
     for params, is_asked in [
         ({"sessionId": "s", "toolCallId": "c"}, True),

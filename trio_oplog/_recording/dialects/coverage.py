@@ -325,12 +325,12 @@ ACP: Final[tuple[Entry, ...]] = (
         evidence={
             "Asks whether a call may run: its approval, its wait, and its beginning if it is the first to name it.": """
                 session/request_permission""",
+            "Asks the user something; if it names a call, then that is a wait and an approval of the call.": "elicitation/create",
         },
         excluded={
             "Serves a tool call of the agent, and that call is the record.": """
                 fs/read_text_file fs/write_text_file terminal/create terminal/output terminal/release terminal/wait_for_exit
                 terminal/kill mcp/connect mcp/disconnect mcp/message""",
-            "Asks the user something; the wait for the response counts for no call.": "elicitation/create",
             "Wraps a message for another server or agent; what is wrapped is not read.": "proxy/successor",
         },
     ),
