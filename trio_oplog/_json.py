@@ -52,9 +52,9 @@ class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
     Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
-    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``; a second and third kind in the union, where peers
-    write one for another, may be ``str`` or a Struct without ``Raw``.  A field that the text lacks, or that has another type
-    there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
+    what is no object), a list of Structs without ``Raw``, ``str``, ``int`` or ``bool``; a second and third kind in the union,
+    where peers write one for another, may be ``str`` or a Struct without ``Raw``.  A field that the text lacks, or that has
+    another type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
         shape: The Struct.
@@ -272,10 +272,6 @@ def _from_text(text: str, field: _Field, errors: str) -> Any:
     if field.kind is Raw:
         return Raw(encoded(text, errors))
     if field.holds_raw:
-        if field.is_list:
-            if not isinstance(_skim(text), list):
-                return None
-            return [_from_members(part, field.kind, errors) or field.kind() for _, part in _parts(text)]
         found = _from_members(text, field.kind, errors)
         return _from_other(_read_values(text), field) if found is None and field.others else found
     # Nothing in it is needed as text: one pass reads it whole, however many parts it has.

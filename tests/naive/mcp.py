@@ -316,10 +316,16 @@ def fall_out(call: Call, t: float) -> None:
 
 
 def ask_client(connection: Connection, message: Message, t: float) -> dict[str, Any] | None:
-    """``elicitation/create`` and ``sampling/createMessage``: about the task they name, else about a call that can have asked."""
+    """``elicitation/create`` and ``sampling/createMessage``: about the task they name, else about a call that can have asked.
+
+    ACP's ``elicitation/create`` has a session, and is about the agent's call that it names, if any.
+    """
     related = message.get("params", "_meta", RELATED_TASK, "taskId")
     calls = [call for call in connection.waiting if related and call["meta"].get("task_id") == related]
     calls += [call for call in connection.open if call["kind"] == "mcp" and not is_busy(call)]
+    if isinstance(message.get("params", "sessionId"), str):
+        named = (name(message.get("params", "sessionId")), name(message.get("params", "toolCallId")))
+        calls = [call for call in connection.open if call["key"] == ("acp", *named)]
     if not calls or (calls[0].get("wait") and calls[0]["wait"]["on"] == "task" and is_over(calls[0])):
         return None
     person = message.get("method") == "elicitation/create"

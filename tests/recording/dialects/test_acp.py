@@ -216,6 +216,7 @@ def test_a_call_keeps_the_last_that_was_said_of_it() -> None:
         ([{}], {}, None, None),
         ([{}], {"content": content("a", "b")}, "ab", None),
         ([{}], {"content": [EMBEDDED]}, "inside", ("resource",)),
+        ([{}], {"content": [IMAGE]}, None, ("image",)),
         ([{}], {"content": [LINK, LINK]}, "file:///a\nfile:///a", ("resource_link", "resource_link")),
         ([{}], {"content": [IMAGE, *content("a"), DIFF, 5]}, "a", ("image", "text")),
         ([{}], {"content": [IMAGE], "rawOutput": {"x" : 1}}, '{"x": 1}', ("image",)),
@@ -342,6 +343,12 @@ def test_a_permission_may_be_the_first_that_is_heard_of_a_call() -> None:
 def test_a_permission_says_what_the_call_is_like_an_update_does() -> None:
     calls = recorded(begins(kind="read"), ask(kind="edit", title="x", rawInput=[1]), ends())
     assert [(op.tool, op.arguments, op.result_meta and op.result_meta.title) for op in calls] == [("edit", b"[1]", "x")]
+
+
+def test_what_codex_asks_about_an_item_of_that_name_is_not_about_the_call() -> None:
+    asked = {"id": 0, "method": "item/fileChange/requestApproval", "params": {"threadId": "s", "itemId": "c"}}
+    for steps in ([asked, begins()], [begins(), asked]):
+        assert [op.approval for op in recorded(*steps)] == [None]
 
 
 def test_an_agents_elicitation_is_about_the_call_that_it_names() -> None:

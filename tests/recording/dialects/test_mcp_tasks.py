@@ -429,3 +429,30 @@ def test_a_request_about_no_known_task_is_about_the_oldest_open_call(related: An
         {"id": 1, "method": "elicitation/create"},
     )
     assert [(op.request_id, op.approval is not None) for op in watch.close()] == [("5", True), ("6", True), ("1", False)]
+
+
+# A task that is over
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_task_that_is_over_waits_for_nobody(status: str) -> None:
+    watch = begun()
+    watch.server(told("input_required", inputRequests=ASKS), {"id": 0, "method": "elicitation/create", "params": RELATED})
+    watch.seconds = 1.0
+    watch.server(told(status))
+    watch.seconds = 2.0
+    watch.server(
+        told("working", inputRequests={"late": ASKS["who"]}), {"id": 1, "method": "elicitation/create", "params": RELATED}
+    )
+    watch.client({"id": 0, "result": {"action": "accept"}}, update("t", who={"action": "accept"}))
+    watch.seconds = 3.0
+    (op,) = watch.close()
+    assert (op.duration_ms, op.result_meta and op.result_meta.waited_ms) == (1_000, 1_000)
+    assert op.approval == Approval(by=DecidedBy.NONE, waited_ms=1_000, count=2)
+
+
+def test_what_was_answered_once_is_not_answered_again() -> None:
+    watch = begun()
+    watch.server(told("input_required", inputRequests=ASKS))
+    watch.client(update("t", who={"action": "accept"}), update("t", who={"action": "decline"}))
+    assert watch.close()[0].approval == Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=0)
