@@ -10,12 +10,33 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from tests.frames import BROKEN, AnyFrame, deep, frames_of, in_any_form, members, often, one_of, scalar, string, texts, value
+from tests.frames import (
+    BROKEN,
+    AnyFrame,
+    any_of,
+    array,
+    deep,
+    frames_of,
+    in_any_form,
+    members,
+    often,
+    one_of,
+    scalar,
+    string,
+    texts,
+    value,
+)
 from trio_oplog._json import ABSENT, LONG, Reader, elements, encoded, outline
+from trio_oplog._json import members as read_members
 
 
 class Inner(Struct):
     text: str | None = None
+
+
+class Holder(Struct):
+    text: str | None = None
+    raw: Raw = ABSENT
 
 
 class Shape(Struct):
@@ -26,6 +47,8 @@ class Shape(Struct):
     inner: Inner | None = None
     maybe: Inner | UnsetType | None = UNSET
     several: list[Inner] | None = None
+    either: list[Inner] | str | Inner | None = None
+    loose: Holder | str | None = None
     renamed: str | None = field(name="re-named", default=None)
 
 
@@ -33,12 +56,11 @@ READER = Reader(Shape)
 DIGITS = "7" * 5_000
 
 
-def seen(read: Shape | None) -> Any:
+def seen(read: Any) -> Any:
     """A Shape with its raw text as bytes: Raw compares by identity, and may be as little UTF-8 as the text that was read."""
-    if read is None:
-        return None
-    parts = [getattr(read, name) for name in read.__struct_fields__]
-    return [encoded(bytes(part).decode("utf-8", "surrogatepass")) if isinstance(part, Raw) else part for part in parts]
+    if isinstance(read, Raw):
+        return encoded(bytes(read).decode("utf-8", "surrogatepass"))
+    return [seen(getattr(read, name)) for name in read.__struct_fields__] if isinstance(read, Shape | Holder) else read
 
 
 def spaced(draw: st.DrawFn) -> str:
@@ -51,6 +73,8 @@ def spaced(draw: st.DrawFn) -> str:
         "inner": inner,
         "maybe": inner,
         "several": value,
+        "either": any_of(value, inner, array(inner), string),
+        "loose": any_of(value, string, often(members({"text": often(string), "raw": value}, most=2))),
         "x": value,
     }
     return members(parts | {"re-named": string})(draw)
@@ -88,6 +112,20 @@ def test_every_field_is_what_json_reads(text: AnyFrame) -> None:
     assert read.inner == as_inner(value.get("inner"))
     assert read.maybe == (as_inner(value["maybe"]) if "maybe" in value else UNSET)
     several = value.get("several")
+
+    def as_blocks(value: Any) -> Any:
+        if isinstance(value, list):
+            return [as_inner(part) or Inner() for part in value]
+        return value if isinstance(value, str) else as_inner(value)
+
+    assert read.either == as_blocks(value.get("either"))
+    loose = value.get("loose")
+    if isinstance(loose, dict):
+        assert isinstance(read.loose, Holder)
+        assert read.loose.text == as_text(loose.get("text"))
+        assert (read.loose.raw is ABSENT) == ("raw" not in loose)
+    else:
+        assert read.loose == (loose if isinstance(loose, str) else None)
     assert read.several == ([as_inner(part) or Inner() for part in several] if isinstance(several, list) else None)
     assert (read.raw is ABSENT) == ("raw" not in value)
     if read.raw is not ABSENT:
@@ -163,6 +201,22 @@ def test_a_raw_field_is_its_exact_text(parts: list[tuple[str, str]], blank: str)
 def test_encoded_text_means_the_same_and_is_utf8(text: str) -> None:
     spelled = json.dumps(text, ensure_ascii=False)
     assert json.loads(encoded(spelled).decode()) == json.loads(json.dumps(text))
+
+
+def test_members_are_found_by_name_in_their_exact_texts() -> None:
+    assert read_members('{"a": 1.0 ,"b":{ },"\\u0061":NaN}') == {"a": "NaN", "b": "{ }"}
+    assert read_members(Raw(b'{"a":"\xff"}')) == {"a": '"\udcff"'}
+    assert [read_members(text) for text in ("[]", "5", "{", "", Raw(b""))] == [None] * 5
+
+
+def test_a_part_of_a_text_that_was_no_utf8_is_read_where_the_whole_is_not() -> None:
+    text = b'{"text":"\xff","raw":"caf\xe9","loose":{"text":"a","raw":["\xff"]}}'
+    assert READER.read(text) is None
+    read = READER.read(Raw(text))
+    assert read is not None
+    assert isinstance(read.loose, Holder)
+    assert (read.text, bytes(read.raw), bytes(read.loose.raw)) == ("\udcff", b'"caf\xe9"', b'["\xff"]')
+    assert elements(Raw(b'["\xff",1]')) == ['"\udcff"', "1"]
 
 
 def test_a_lone_surrogate_is_encoded_as_its_escape() -> None:

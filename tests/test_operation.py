@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import attrs
@@ -9,7 +10,7 @@ import pytest
 
 from tests.watching import BEGAN, operation
 from trio_oplog import Config, ConfigError, OplogError, Outcome
-from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, ResultMeta, shrink
 
 
 def config(**fields: Any) -> Config:
@@ -124,3 +125,37 @@ def test_the_outcomes_are_the_words_of_the_wire() -> None:
         "rpc_error", "tool_error", "failed", "declined", "interrupted", "cancelled", "unanswered", "evicted", "input_required",
         "unfetched",
     ]  # fmt: skip
+
+
+def test_to_shrink_leaves_size_and_digest_of_the_payload_and_nothing_that_quotes_it() -> None:
+    approval = Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=1, reason="rm -rf", risk="high")
+    whole = operation(
+        arguments=b'"rm"',
+        result_summary="gone",
+        result_meta=ResultMeta(title="rm -rf", exit_code=3),
+        approval=approval,
+    )
+    assert shrink(whole) == operation(
+        arguments_meta=ArgumentsMeta(size_bytes=4, sha256=sha256(b'"rm"').hexdigest()),
+        result_meta=ResultMeta(exit_code=3, truncated=True, total_bytes=4, sha256=sha256(b"gone").hexdigest()),
+        approval=Approval(decision="accept", by=DecidedBy.CLIENT, waited_ms=1, risk="high"),
+    )
+
+
+def test_to_shrink_leaves_no_empty_meta() -> None:
+    assert shrink(operation(result_meta=ResultMeta(title="rm -rf"))) == operation()
+
+
+def test_to_shrink_keeps_the_better_digest_of_a_text_that_was_cut() -> None:
+    cut = ResultMeta(truncated=True, total_bytes=9, sha256="f" * 64)
+    assert shrink(operation(result_summary="cut", result_meta=cut)) == operation(result_meta=cut)
+
+
+def test_to_shrink_what_has_no_payload_gives_the_same_object() -> None:
+    for bare in (operation(), operation(result_meta=ResultMeta(exit_code=0), approval=Approval(by=DecidedBy.NONE, waited_ms=0))):
+        assert shrink(bare) is bare
+
+
+def test_a_summary_with_half_a_character_is_shrunk() -> None:
+    shrunk = shrink(operation(result_summary="\ud800"))
+    assert shrunk.result_meta == ResultMeta(truncated=True, total_bytes=1, sha256=sha256(b"?").hexdigest())

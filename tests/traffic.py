@@ -437,6 +437,10 @@ class Traffic:
                 update[member] = self.pick(values)
         self.tell(wire, "session/update", sessionId=self.pick(THREADS), update=update)
 
+    def _agent_elicits(self, wire: Wire) -> None:
+        named = self.pick([{}, {"toolCallId": self.pick(ITEM_IDS)}])
+        self.ask(wire, "elicitation/create", sessionId=self.pick(THREADS), **named)
+
     def _permission(self, wire: Wire) -> None:
         call: Message = {"toolCallId": self.pick(ITEM_IDS), **self.pick([{}, {"title": "three", "kind": "execute"}])}
         self.ask(wire, "session/request_permission", sessionId=self.pick(THREADS), toolCall=call, options=OPTIONS)
@@ -448,7 +452,7 @@ CODEX = [
     *ANY, "item", "item", "item", "item_again", "item_done", "item_done", "turn_over", "turn_begins", "thread_closed", "approval",
     "approval", "approval", "review", "hook", "direct", "spawn", "server_elicits", "cancel",
 ]  # fmt: skip
-ACP = [*ANY, "prompt", "update", "update", "update", "permission", "permission"]
+ACP = [*ANY, "prompt", "update", "update", "update", "permission", "permission", "agent_elicits"]
 
 
 @st.composite

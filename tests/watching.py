@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
+from unittest.mock import patch
 
 import attrs
 
 from trio_oplog import Config, Interceptor, InterceptorStatistics, Operation
-from trio_oplog._recording import SuspendedCalls
+from trio_oplog._recording import SuspendedCalls, approvals
 
 BEGAN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 """The moment at which every watch begins."""
@@ -26,12 +27,15 @@ class Recorded(list[Operation]):
 class Watch:
     """An Interceptor on a connection whose time stands still until ``seconds`` is set, with ids ``id-1``, ``id-2``, ..."""
 
-    def __init__(self, *, shared: dict[str, Any] | None = None, beside: Watch | None = None, **config: Any) -> None:
+    def __init__(
+        self, *, shared: dict[str, Any] | None = None, beside: Watch | None = None, room: int | None = None, **config: Any
+    ) -> None:
         """Watch a connection.
 
         Args:
             shared: What to make a ``SuspendedCalls`` with that other connections may share; ``None``: one of its own.
             beside: Another connection, whose clock, ids, ``SuspendedCalls`` and records this one shares.
+            room: How many entries the tables have room for that hold no calls, instead of 1 024.
             **config: What differs from the usual ``Config``.
         """
         self._time = _Time() if beside is None else beside._time
@@ -40,14 +44,15 @@ class Watch:
         self.suspended: SuspendedCalls | None = None if beside is None else beside.suspended
         if shared is not None:
             self.suspended = SuspendedCalls(**{"monotonic": self._time.monotonic} | shared)
-        self.interceptor = Interceptor(
-            self.recorded,
-            Config(**{"source": "sdk", "workspace_id": "ws-1"} | config),
-            suspended=self.suspended,
-            clock=lambda: BEGAN + timedelta(seconds=self.seconds),
-            monotonic=self._time.monotonic,
-            new_id=lambda: next(self._ids),
-        )
+        with patch.object(approvals, "LEAST_ROOM", approvals.LEAST_ROOM if room is None else room):
+            self.interceptor = Interceptor(
+                self.recorded,
+                Config(**{"source": "sdk", "workspace_id": "ws-1"} | config),
+                suspended=self.suspended,
+                clock=lambda: BEGAN + timedelta(seconds=self.seconds),
+                monotonic=self._time.monotonic,
+                new_id=lambda: next(self._ids),
+            )
 
     def beside(self, **config: Any) -> Self:
         """Another connection to the same server."""

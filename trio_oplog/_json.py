@@ -39,6 +39,7 @@ _STRINGS_AT_MOST: Final = 32
 # A quote, what may stand before it inside a string, and nothing, in the type of the text.
 _MARKS: Final[dict[type, tuple[Any, Any, Any]]] = {bytes: (b'"', b"\\", b""), str: ('"', "\\", "")}
 
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _NOT_BLANK = re.compile(r"[^ \t\n\r]")
 
 # For the extent of values, not for the values: integers as floats, because int() refuses thousands of digits.
@@ -51,9 +52,9 @@ class Reader(Generic[S]):
     """Reads JSON objects into one msgspec Struct.
 
     Every field of the Struct must be optional and be one of: ``Raw`` (default ``ABSENT``), another such Struct (``None`` for
-    what is no object), a list of such Structs, ``str``, ``int`` or ``bool``; a second and third kind in the union, where peers
-    write one for another, may be ``str`` or a Struct without ``Raw``.  A field that the text lacks, or that has another type
-    there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
+    what is no object), a list of Structs without ``Raw``, ``str``, ``int`` or ``bool``; a second and third kind in the union,
+    where peers write one for another, may be ``str`` or a Struct without ``Raw``.  A field that the text lacks, or that has
+    another type there, keeps its default (a string: becomes empty).  Of a repeated key the last counts, as in ``json``.
 
     Args:
         shape: The Struct.
@@ -86,13 +87,9 @@ class Reader(Generic[S]):
                 then are those exact bytes again.
         """
         try:
-            try:
-                plain = decoded(text)
-            except UnicodeDecodeError:
-                if not isinstance(text, Raw):
-                    raise
-                # A part of a text that was read as a last resort: see ``split``.
-                plain, escaped = bytes(text).decode("utf-8", "surrogateescape"), True
+            plain = decoded(text)
+            # Surrogates of a part's are those of a text that was read as a last resort.
+            escaped = escaped or (isinstance(text, Raw) and _ESCAPED.search(plain) is not None)
             values = _members(plain)
             return None if values is None else _build(values, self._shape, "surrogateescape" if escaped else "backslashreplace")
         except _UNREADABLE:
@@ -139,6 +136,14 @@ def elements(text: Text | Raw) -> list[str] | None:
     try:
         plain = decoded(text)
         return [part for _, part in _parts(plain)] if isinstance(_skim(plain), list) else None
+    except _UNREADABLE:
+        return None
+
+
+def members(text: Text | Raw) -> dict[str, str] | None:
+    """The names and the exact texts of the members of a JSON object, read as ``json`` would; ``None`` when it is no object."""
+    try:
+        return _members(decoded(text))
     except _UNREADABLE:
         return None
 
@@ -213,13 +218,20 @@ def _skip_blank(text: str, at: int) -> int:
 def decoded(text: Text | Raw) -> str:
     """A JSON text in any of the encodings that ``json`` reads.
 
+    In a part of a text that ``split`` read as a last resort, surrogates stand again for the bytes that are in none.
+
     Raises:
         UnicodeDecodeError: It is in none of them.
     """
     if isinstance(text, str):
         return text
     data = bytes(text)
-    return data.decode(json.detect_encoding(data), "surrogatepass")
+    try:
+        return data.decode(json.detect_encoding(data), "surrogatepass")
+    except UnicodeDecodeError:
+        if not isinstance(text, Raw):
+            raise
+        return data.decode("utf-8", "surrogateescape")
 
 
 class _Field(NamedTuple):
@@ -260,10 +272,6 @@ def _from_text(text: str, field: _Field, errors: str) -> Any:
     if field.kind is Raw:
         return Raw(encoded(text, errors))
     if field.holds_raw:
-        if field.is_list:
-            if not isinstance(_skim(text), list):
-                return None
-            return [_from_members(part, field.kind, errors) or field.kind() for _, part in _parts(text)]
         found = _from_members(text, field.kind, errors)
         return _from_other(_read_values(text), field) if found is None and field.others else found
     # Nothing in it is needed as text: one pass reads it whole, however many parts it has.

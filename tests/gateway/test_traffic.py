@@ -19,6 +19,7 @@ from trio.testing import MockClock, memory_stream_pair
 from websockets.trio.client import connect
 from websockets.trio.server import ServerConnection
 
+from tests.naive import SESSIONS as RECORDED_SESSIONS
 from trio_oplog import Client, Config, Interceptor, Operation
 from trio_oplog._wire import decode
 from trio_oplog.gateway import LineFrames, WebSocketUpstream, bridge
@@ -26,7 +27,7 @@ from trio_oplog.gateway import LineFrames, WebSocketUpstream, bridge
 from .conftest import CAPTURES, LOOPBACK, Recorder, captured, websocket_server
 from .test_server import running
 
-SESSIONS = sorted(str(path.relative_to(CAPTURES)) for path in CAPTURES.rglob("*.jsonl"))
+SESSIONS = [str(path.relative_to(CAPTURES)) for path in RECORDED_SESSIONS]
 SIZES = (1, 2, 7, 100, 1460, 65_536)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CONFIG = Config(source="test", workspace_id="ws-1")

@@ -155,7 +155,9 @@ def finish(
     if lossy and "\ufffd" in summary.get("result_summary", ""):
         meta["replaced"] = True
     record = call["record"] | summary | {"workspace_id": log.workspace_id, "is_error": outcome not in NO_ERROR}
-    record["env_id"] = call["env_id"] or name(info.get("name")) or connection.mcp_server_name or log.default_env_id
+    # What is no request to the server, an item or an agent's tool call, did not run there.
+    shaken = None if call["kind"] in ("item", "acp") else connection.mcp_server_name
+    record["env_id"] = call["env_id"] or name(info.get("name")) or shaken or log.default_env_id
     parts = {"result_meta": meta, "context": context, "approval": approval_of(call, t)}
     for part, members in parts.items():
         if said_members := {key: value for key, value in members.items() if value is not None}:
@@ -235,8 +237,9 @@ def new_ask(kind: str, t: float, *, approval: bool = True, wait: bool = True, re
 
 
 def settle(ask: Ask, t: float, **verdict: Any) -> None:
-    """It was decided, or it is no longer to be decided."""
-    ask |= {"settled_t": t} | verdict
+    """It was decided, or it is no longer to be decided.  What is said of it later comes too late."""
+    if ask["settled_t"] is None:
+        ask |= {"settled_t": t} | verdict
 
 
 def is_busy(call: Call) -> bool:

@@ -228,11 +228,19 @@ def ask_about_task(connection: Connection, message: Message, key: Key, t: float)
     return {"kind": "task", "method": message.get("method"), "call": call, "answered": task_answered}
 
 
+def is_over(call: Call) -> bool:
+    """Whether a task is known to have ended.  It waits for nobody any more, but for the client to fetch its result."""
+    return call["wait"]["status"] in ("completed", "failed")
+
+
 def note_status(call: Call, message: Message, t: float, *place: str, told: bool = False) -> None:
     """A task's status, from an answer or a notification: remember it, or end the call where it is an end."""
     wait = call["wait"]
     status = message.get(*place, "status")
-    is_late = wait["status"] in ("completed", "failed") and status not in ("completed", "failed", "cancelled")
+    is_late = is_over(call) and status not in ("completed", "failed", "cancelled")
+    if not is_over(call) and status in ("completed", "failed"):
+        for ask in call["asks"]:
+            settle(ask, t)
     if isinstance(status, str) and not is_late:  # a task that is over does not work again
         wait["status"], wait["message"], wait["lossy"] = status, message.get(*place, "statusMessage"), message.lossy
         # What the client asked for counts more than what it was told.
@@ -286,7 +294,7 @@ def task_notified(connection: Connection, message: Message, t: float) -> None:
 
 def show_input(call: Call, message: Message, t: float, place: str) -> None:
     requests = message.get(place, "inputRequests")
-    if isinstance(requests, dict):
+    if isinstance(requests, dict) and not is_over(call):
         ask_for_input(call, requests, t, "task")
 
 
@@ -308,11 +316,17 @@ def fall_out(call: Call, t: float) -> None:
 
 
 def ask_client(connection: Connection, message: Message, t: float) -> dict[str, Any] | None:
-    """``elicitation/create`` and ``sampling/createMessage``: about the task they name, else about a call that can have asked."""
+    """``elicitation/create`` and ``sampling/createMessage``: about the task they name, else about a call that can have asked.
+
+    ACP's ``elicitation/create`` has a session, and is about the agent's call that it names, if any.
+    """
     related = message.get("params", "_meta", RELATED_TASK, "taskId")
     calls = [call for call in connection.waiting if related and call["meta"].get("task_id") == related]
     calls += [call for call in connection.open if call["kind"] == "mcp" and not is_busy(call)]
-    if not calls:
+    if isinstance(message.get("params", "sessionId"), str):
+        named = (name(message.get("params", "sessionId")), name(message.get("params", "toolCallId")))
+        calls = [call for call in connection.open if call["key"] == ("acp", *named)]
+    if not calls or (calls[0].get("wait") and calls[0]["wait"]["on"] == "task" and is_over(calls[0])):
         return None
     person = message.get("method") == "elicitation/create"
     ask = new_ask("request", t, approval=person, wait=person, reason=message.get("params", "reason"))

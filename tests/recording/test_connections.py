@@ -54,7 +54,7 @@ def test_any_session_yields_what_a_naive_reader_derives(kinds: str, shared: bool
 @settings(max_examples=60)
 @given(traffic("mcp codex acp", 40))
 def test_full_tables_lose_no_call_record_none_twice_and_never_grow(steps: list[Step]) -> None:
-    recorded, fullest = play(steps, shared={"max_calls": 2}, max_pending=2)
+    recorded, fullest = play(steps, shared={"max_calls": 2}, max_pending=2, room=2)
     assert fullest <= 2
     assert len({operation.id for operation in recorded}) == len(recorded)
 

@@ -63,7 +63,7 @@ def test_the_messages_of_a_frame_are_those_that_json_reads(frame: AnyFrame) -> N
 @given(st.one_of(hostile_frames, client_frames, server_frames))
 def test_a_peek_tells_what_the_one_message_of_a_frame_says(frame: AnyFrame) -> None:
     seen = peek(frame)
-    expected = plain(frame, parse_int=float)
+    expected = plain(frame, parse_int=lambda spelled: int(spelled) if len(spelled) <= 4_300 else float(spelled))
     if seen is None or expected is None:  # what a peek skips may be no JSON, or no UTF-8
         return
     (message,) = expected

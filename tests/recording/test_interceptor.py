@@ -41,7 +41,7 @@ from tests.frames import (
     call as any_call,
 )
 from tests.watching import BEGAN, Recorded, Watch, operation, raising, sizes_of_tables
-from trio_oplog import Config, Interceptor, Operation, Outcome
+from trio_oplog import Config, ConfigError, Interceptor, Operation, Outcome
 from trio_oplog._json import is_json
 from trio_oplog._operation import ArgumentsMeta, Context, ResultMeta
 from trio_oplog._recording.interceptor import random_ids
@@ -76,7 +76,7 @@ NO_ERRORS = (None, Outcome.INPUT_REQUIRED, Outcome.UNFETCHED)
 @settings(deadline=None, max_examples=60)
 @given(st.lists(SHOWN, max_size=8), st.booleans())
 def test_nothing_that_a_peer_sends_is_raised_or_kept_beyond_the_limits(frames: list[tuple[bool, AnyFrame]], items: bool) -> None:
-    watch = Watch(max_pending=2, max_suspended=2, args_max_bytes=20, result_max_bytes=5, record_items=items)
+    watch = Watch(room=2, max_pending=2, max_suspended=2, args_max_bytes=20, result_max_bytes=5, record_items=items)
     for number, (from_client, frame) in enumerate(frames):
         references = sys.getrefcount(frame)
         (watch.interceptor.on_client_frame if from_client else watch.interceptor.on_server_frame)(frame)
@@ -857,3 +857,29 @@ def test_the_name_of_a_server_is_read_in_a_long_answer_to_initialize() -> None:
     watch.server({"id": 0, "result": {"serverInfo": {"name": "demo"}, "instructions": LONG_TEXT}})
     watch.client(call(1))
     assert watch.close()[0].env_id == "demo"
+
+
+def test_what_takes_no_operations_is_no_submitter() -> None:
+    for wrong in (None, 5, [], object()):
+        with pytest.raises(ConfigError) as caught:
+            Interceptor(wrong, Config(source="sdk", workspace_id="ws-1"))  # type: ignore[arg-type]
+        assert caught.value.field == "submitter"
+
+
+@pytest.mark.parametrize("more", ["x" * 20_000 + "\x01", '","'.join(["x"] * 10_000) + "\x01"])
+def test_a_long_frame_that_only_a_peek_takes_for_json_says_nothing(more: str) -> None:
+    watch = Watch()
+    watch.client(call())
+    watch.server(
+        f'{{"id":1,"result":{{"content":["{more}"]}}}}',
+        f'{{"method":"item/completed","params":{{"item":{{"type":"webSearch","aggregatedOutput":"{more}"}}}}}}',
+    )
+    watch.client(f'{{"id":2,"method":"tools/call","params":{{"name":"{more}"}}}}')
+    assert (watch.recorded, watch.statistics.open_calls, watch.statistics.internal_errors) == ([], 1, 0)
+
+
+def test_a_long_answer_of_many_strings_is_read_whatever_bytes_it_skips() -> None:
+    watch = Watch()
+    watch.client(call())
+    watch.server(b'{"id":1,"result":{"content":"fine"},"x":["\xe9' + b'","'.join([b"x"] * 10_000) + b'"]}')
+    assert watch.recorded == [operation(request_id="1", result_summary="fine")]

@@ -27,13 +27,16 @@ from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.recorder import Recorder
 from trio_oplog._recording.suspended import SuspendedCalls
 
-_ItemId: TypeAlias = tuple[str | None, str]
+_ItemId: TypeAlias = tuple[str | None, str | None]
 _RunId: TypeAlias = tuple[str | None, str | None]
+
+
+LEAST_ROOM = 1_024
 
 
 def room(config: Config) -> int:
     """How many entries a table has room for that holds no calls: also where few calls may be open at once."""
-    return max(config.max_pending, 1_024)
+    return max(config.max_pending, LEAST_ROOM)
 
 
 class _Open(Struct, eq=False, gc=False):
@@ -77,7 +80,7 @@ class Approvals:
         """The server asks something."""
         if prompt.key in self.open:  # once more, as of a client that joins late
             return
-        consent = self._consent(prompt.about, early=prompt.read_reply is not None)
+        consent = self._consent(prompt)
         if consent is None:
             return
         ask = new_ask(
@@ -125,9 +128,7 @@ class Approvals:
         found = self._reviews.pop(run, None)
         now = self._recorder.monotonic()
         if found is None:
-            consent = self._consent(event.about)
-            if consent is None:
-                return
+            consent = self._consent_of_item(event.about)
             found = _Open(consent, new_ask(now, is_wait=False, is_request=False))
             consent.ask(found.ask)
         if event.decision is None:
@@ -148,9 +149,8 @@ class Approvals:
             self._bound(self._hooks)
             return
         began = self._hooks.pop(run, now)
-        consent = self._consent(event.about) if event.decision is not None else None
-        if consent is not None and event.decision is not None:
-            consent.hook_decided(event.decision, now - began)
+        if event.decision is not None:
+            self._consent_of_item(event.about).hook_decided(event.decision, now - began)
 
     def adopt(self, call: Call) -> None:
         """An item begins: what was said of it before is now said of the call."""
@@ -174,36 +174,43 @@ class Approvals:
             del table[next(iter(table))]
             self.forgotten += 1
 
-    def _consent(self, about: About, *, early: bool = True) -> Consent | None:
-        """The consent of the call that a message is about; ``None`` where it is about none.
-
-        Args:
-            about: What the message says of the call.
-            early: Whether an item may be meant that has not begun yet.
-        """
-        if about.item_id is not None:
-            return self._consent_of_item(about, about.item_id, early=early)
+    def _consent(self, prompt: Prompt) -> Consent | None:
+        """The consent of the call that a request is about; ``None`` where it is about none."""
+        about = prompt.about
         call = about.call
-        if about.tool_call is not None:
+        if about.item_id is not None:
+            if prompt.read_reply is not None:  # the item may begin later than the approval is asked for
+                return self._consent_of_item(about)
+            call = self._item(about)
+        elif about.tool_call is not None:
             call = self._calls.by_key.get(about.tool_call)
         elif about.server is not None:
             call = self._by_server(about)
         elif about.is_mcp:
             entry = self._suspended.find_task(self._recorder, about.task_id) if about.task_id is not None else None
-            call = entry.call if entry is not None else self._idle_mcp_call()
+            if entry is None:
+                call = self._idle_mcp_call()
+            elif not entry.is_over:
+                call = entry.call
         return None if call is None else _consent_of(call)
 
-    def _consent_of_item(self, about: About, item_id: str, *, early: bool) -> Consent | None:
-        for call in self._calls:
-            if call.request_id == item_id and call.thread_id == about.thread_id and call.turn is not None:
-                return _consent_of(call)
-        if not early:
-            return None
-        found = self._early.get((about.thread_id, item_id))
+    def _consent_of_item(self, about: About) -> Consent:
+        """The consent of an item, which may not have begun yet."""
+        call = self._item(about)
+        if call is not None:
+            return _consent_of(call)
+        found = self._early.get((about.thread_id, about.item_id))
         if found is None:
-            found = self._early[about.thread_id, item_id] = _Early(Consent({}), about.turn_id)
+            found = self._early[about.thread_id, about.item_id] = _Early(Consent({}), about.turn_id)
             self._bound(self._early)
         return found.consent
+
+    def _item(self, about: About) -> Call | None:
+        """The oldest open item with this id in its thread."""
+        for call in self._calls:
+            if call.request_id == about.item_id and call.thread_id == about.thread_id and call.turn is not None:
+                return call
+        return None
 
     def _by_server(self, about: About) -> Call | None:
         """Codex names no item when it asks for an MCP server, or about a tool of one."""

@@ -93,6 +93,11 @@ class Consent(Struct, eq=False, gc=False):
         if ask.is_approval:
             self._decided(decision or Decision(), by, now - ask.asked, ask.reason)
 
+    def give_up(self, now: float) -> None:
+        """Nobody is waited for any more."""
+        for ask in list(self.open):
+            self.settle(ask, now)
+
     def hook_decided(self, decision: Decision, seconds: float) -> None:
         """A hook blocked the call, or let it run."""
         if not decision.refused:

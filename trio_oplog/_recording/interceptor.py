@@ -285,9 +285,8 @@ class Interceptor:
             self._unreadable_frames += 1
             return
         for text in parts.texts:
-            envelope = _envelope.read_tolerantly(text)
-            if envelope is not None:
-                self._show_part(text, envelope, from_client=from_client, escaped=parts.escaped)
+            envelope = _envelope.read_tolerantly(text) or Envelope()
+            self._show_part(text, envelope, from_client=from_client, escaped=parts.escaped)
 
     def _show_part(self, text: str, envelope: Envelope, *, from_client: bool, escaped: bool) -> None:
         """Look at one message of a frame.

@@ -351,7 +351,8 @@ class Pairing:
         entry = self._suspended.find_task(self._recorder, event.task_id)
         if entry is None:
             return
-        self._ask_for_input(entry, event.asks_person)
+        if not entry.is_over:
+            self._ask_for_input(entry, event.asks_person)
         end = event.end
         if end is None and event.is_result:
             # A result without content: of a task that failed, or of one that returned nothing.
@@ -368,6 +369,8 @@ class Pairing:
             outcome = _TERMINAL[event.status]
             failed = outcome is Outcome.FAILED
             text = event.message if failed else None
+            if not entry.is_over and (consent := entry.call.consent) is not None:
+                consent.give_up(recorder.monotonic())
             if entry.end is None or (event.is_answer and not entry.is_answered):
                 # What the client asked for counts more than what it was told.
                 entry.ended, entry.ended_at, entry.is_answered = recorder.monotonic(), recorder.clock(), event.is_answer
@@ -394,11 +397,13 @@ class Pairing:
             self.calls.remove(call)
         self._ended.add(call.key)
         end = event.end
+        content_types = event.content_types
         if end.text is None:
             end.summary = call.content_so_far or call.output_so_far
-            content_types = call.content_types_so_far if call.content_so_far else event.content_types or call.content_types_so_far
-            if content_types:
-                end.notes = (end.notes or {}) | {"content_types": content_types}
+            if call.content_so_far is not None or content_types is None:
+                content_types = call.content_types_so_far
+        if content_types is not None:
+            end.notes = (end.notes or {}) | {"content_types": content_types}
         self._record(call, end)
 
     def _tool(self, news: Call, *, begins: bool, ends: bool = False) -> Call | None:

@@ -44,6 +44,11 @@ class Entry(Struct, eq=False, gc=False):
     asked: dict[str, Ask] | None = None
     """What a person was asked for, by key; answered or not."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the task is known to have ended: it waits for nobody any more, but for the client to fetch its result."""
+        return self.task is not None and self.end is not None
+
 
 class SuspendedCalls:
     """Calls that were answered and have not ended, because a task goes on or because the client is to call again.

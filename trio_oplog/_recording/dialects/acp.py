@@ -5,12 +5,12 @@ Source: ACP 1, "Tool Calls", "Prompt Turn", "Session Setup"; recorded traffic of
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import MsgspecError, Raw, Struct, field
 from msgspec.json import Decoder
 
-from trio_oplog._json import ABSENT, Reader
+from trio_oplog._json import ABSENT, Reader, elements
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import read_arguments
 from trio_oplog._recording.dialects.events import (
@@ -80,7 +80,6 @@ class UpdateMessage(Envelope, gc=False):
 
 _contents = Decoder(list[_Content]).decode
 _content = Reader(_Content)
-_list = Decoder(list[Raw]).decode
 
 
 def update_session(message: UpdateMessage, identity: RequestId | None, args_max_bytes: int) -> ToolUpdate | None:
@@ -97,7 +96,7 @@ def update_session(message: UpdateMessage, identity: RequestId | None, args_max_
     text, content_types = _read_content(update.content)
     end = None
     if update.status in ("completed", "failed"):
-        end = _end(update, text, content_types)
+        end = _end(update, text)
     return ToolUpdate(
         call,
         begins=update.update == "tool_call",
@@ -109,11 +108,9 @@ def update_session(message: UpdateMessage, identity: RequestId | None, args_max_
     )
 
 
-def _end(update: ToolCall, text: str | None, content_types: tuple[str, ...] | None) -> End:
-    notes: dict[str, Any] = {"content_types": content_types} if content_types else {}
+def _end(update: ToolCall, text: str | None) -> End:
     failed = update.status == "failed"
-    if failed:
-        notes["outcome"] = Outcome.FAILED
+    notes = {"outcome": Outcome.FAILED} if failed else None
     return End(failed, read_text(update.raw_output) if text is None else text, notes)
 
 
@@ -124,10 +121,7 @@ def _read_content(raw: Raw) -> tuple[str | None, tuple[str, ...] | None]:
     try:
         contents = _contents(raw)
     except (MsgspecError, UnicodeError, RecursionError):
-        try:
-            contents = [_content.read(part) or _Content() for part in _list(raw)]
-        except (MsgspecError, UnicodeError, RecursionError):
-            return None, None
+        contents = [_content.read(part) or _Content() for part in elements(raw) or ()]
     blocks = [part.content for part in contents if part.type == "content" and part.content is not None]
     text, content_types = read_blocks(blocks)
     return (read_links(blocks) if text is None else text), content_types

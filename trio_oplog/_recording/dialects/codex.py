@@ -137,7 +137,8 @@ class ExitMessage(Envelope, gc=False):
 
 def _exit_end(found: Exit) -> End:
     failed = found.exit_code not in (None, 0)
-    notes: dict[str, Any] = {"exit_code": int64(found.exit_code)}
+    exit_code = int64(found.exit_code)
+    notes: dict[str, Any] = {} if exit_code is None else {"exit_code": exit_code}
     if failed:
         notes["outcome"] = Outcome.TOOL_ERROR
     return End(failed, (found.stdout or "") + (found.stderr or ""), notes)

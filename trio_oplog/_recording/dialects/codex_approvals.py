@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import MsgspecError, Raw, Struct, field
-from msgspec.json import Decoder
+from msgspec import Raw, Struct, field
 
 from trio_oplog._json import ABSENT
 from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, About, Decision, HookRan, Options, Prompt, Resolved, Review
-from trio_oplog._recording.dialects.mcp import Reply, canonical
+from trio_oplog._recording.dialects.mcp import Reply, canonical, members
 from trio_oplog._recording.dialects.results import is_present, read_text
 from trio_oplog._recording.envelope import Envelope, RequestId, read_key
 from trio_oplog._recording.limits import name, optional_name
 
 _REFUSALS: Final = frozenset({"decline", "cancel", "denied", "abort"})
 _GIVEN: Final = b"{}"
-
-_raw_members = Decoder(dict[str, Raw]).decode
 
 
 class _AskParams(Struct, gc=False):
@@ -71,14 +68,10 @@ def ask_user(message: AskMessage, identity: RequestId | None, _: int) -> Prompt 
 
 def _spelled(raw: Raw) -> str | None:
     """A decision: a string, or an object with one key and what goes with it."""
-    text = bytes(raw)
-    if text[:1] == b'"':
+    if bytes(raw)[:1] == b'"':
         return optional_name(read_text(raw))
-    try:
-        found = _raw_members(text)
-    except (MsgspecError, UnicodeError):
-        return None
-    return optional_name(next(iter(found))) if len(found) == 1 else None
+    names = [name for name, _ in members(raw)]
+    return names[0] or None if len(names) == 1 else None
 
 
 def _read_decision(reply: Reply, _: Options | None) -> Decision:

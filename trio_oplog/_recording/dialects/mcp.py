@@ -7,15 +7,16 @@ Source: MCP 2025-11-25 and 2026-07-28: "Tools", "Cancellation", "Lifecycle", "Di
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import islice
 from typing import Final
 
-from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 from msgspec.json import Decoder
 
 from trio_oplog._json import ABSENT, Reader
+from trio_oplog._json import members as read_members
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import read_arguments
 from trio_oplog._recording.dialects.events import (
@@ -50,7 +51,7 @@ from trio_oplog._recording.dialects.shapes import (
     ResultMeta,
     Task,
 )
-from trio_oplog._recording.envelope import Envelope, RequestId, read_key
+from trio_oplog._recording.envelope import REFUSED, Envelope, RequestId, read_key
 from trio_oplog._recording.limits import name, optional_name
 
 ELICITATION: Final = "elicitation/create"
@@ -146,7 +147,7 @@ def read_handshake(message: HandshakeResponse, _: str | None) -> ServerKnown | N
     """Who the server is, and the protocol that it chose."""
     result = message.result
     if not isinstance(result, _HandshakeResult):
-        return None if result is UNSET and message.error is ABSENT else Nothing()
+        return None if result is UNSET and not is_present(message.error) else Nothing()
     who = result.server
     if (who is None or not who.name) and result.meta is not None:
         who = result.meta.server
@@ -226,23 +227,22 @@ _given = Reader(_Given)
 _raw_members = Decoder(dict[str, Raw]).decode
 
 
-def members(raw: Raw) -> Iterator[tuple[str, Raw]]:
-    """The members of an object with names fit to be kept; nothing of anything else."""
-    if not is_present(raw):
-        return
+def members(raw: Raw) -> Iterator[tuple[str, Raw | str]]:
+    """The members of an object with names fit to be kept, up to ``ASKS_MAX``; nothing of anything else."""
+    found: Mapping[str, Raw | str]
     try:
         found = _raw_members(raw)
-    except (MsgspecError, UnicodeError, RecursionError):
-        return
+    except REFUSED:
+        found = read_members(raw) or {}
     yield from ((name(key), value) for key, value in islice(found.items(), ASKS_MAX))
 
 
-def asks_person(asks: dict[str, Raw]) -> tuple[str, ...]:
+def asks_person(asks: Mapping[str, Raw | str]) -> tuple[str, ...]:
     """The keys of these requests for input that are for a person to answer."""
     return tuple([key for key, raw in asks.items() if (ask := _ask.read(raw)) is not None and ask.method == ELICITATION])
 
 
-def read_decisions(answers: dict[str, Raw]) -> dict[str, Decision]:
+def read_decisions(answers: Mapping[str, Raw | str]) -> dict[str, Decision]:
     """What a person decided, of responses to requests for input; no decision where a response says none."""
     return {
         key: Decision(optional_name(given.action) if (given := _given.read(raw)) is not None else None)

@@ -120,13 +120,13 @@ def read_status(message: TaskResponse, task_id: str | None) -> Answer:
     """The response to ``tasks/get``.  An error says nothing of the task."""
     if isinstance(message.result, _TaskState) and task_id is not None:
         return _news(message.result, task_id, is_answer=True)
-    return None if message.result is UNSET and message.error is ABSENT else Nothing()
+    return None if message.result is UNSET and not is_present(message.error) else Nothing()
 
 
 def read_cancelled(message: TaskResponse, task_id: str | None) -> Answer:
     """The response to ``tasks/cancel``: the task is cancelled, unless it says otherwise."""
     if not isinstance(message.result, _TaskState) or is_present(message.error) or task_id is None:
-        return None if message.result is UNSET and message.error is ABSENT else Nothing()
+        return None if message.result is UNSET and not is_present(message.error) else Nothing()
     news = _news(message.result, task_id, is_answer=True)
     news.status = news.status or "cancelled"
     news.asks_person = ()
