@@ -154,10 +154,9 @@ class Approvals:
 
     def adopt(self, call: Call) -> None:
         """An item begins: what was said of it before is now said of the call."""
-        if self._early and call.consent is None and call.request_id is not None:
-            early = self._early.pop((call.thread_id, call.request_id), None)
-            if early is not None:
-                call.consent = early.consent
+        early = self._early.pop((call.thread_id, call.request_id), None) if self._early else None
+        if early is not None:
+            call.consent = early.consent
 
     def forget(self, turn: tuple[str | None, str | None]) -> None:
         """A turn ended: what was said of items of it that never began is about no call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
 from msgspec import Struct
 
 from trio_oplog._operation import Approval, DecidedBy
@@ -30,10 +31,10 @@ class Ask(Struct, eq=False, gc=False):
     """
 
     asked: float
-    is_approval: bool = True
-    is_wait: bool = True
-    is_request: bool = True
-    reason: str | None = None
+    is_approval: bool
+    is_wait: bool
+    is_request: bool
+    reason: str | None
 
 
 class Consent(Struct, eq=False, gc=False):
@@ -141,17 +142,7 @@ class Consent(Struct, eq=False, gc=False):
         if latest is not None and latest in self.open:  # nobody answers any more
             waited_ms = milliseconds(now - latest.asked)
             return Approval(by=DecidedBy.NONE, waited_ms=waited_ms, reason=latest.reason, count=count)
-        settled = self.settled
-        if settled is None or count is None:
-            return settled
-        return Approval(
-            decision=settled.decision,
-            by=settled.by,
-            waited_ms=settled.waited_ms,
-            reason=settled.reason,
-            risk=settled.risk,
-            count=count,
-        )
+        return None if self.settled is None else attrs.evolve(self.settled, count=count)
 
 
 def new_ask(

@@ -234,6 +234,10 @@ def test_a_question_whether_a_tool_may_run_is_about_the_oldest_call_with_its_par
         assert asked_about(*calls, params=other) == []
 
 
+def test_a_call_that_waited_for_something_else_was_not_asked_about() -> None:
+    assert asked_about(tool_call("a"), tool_call("b"), params=whether(), before={"threadId": "t", "serverName": "s"}) == ["a"]
+
+
 def test_calls_without_arguments_are_asked_about_without_parameters() -> None:
     calls = [tool_call("a"), tool_call("b", arguments=None)]
     nothing = whether()
