@@ -1,16 +1,15 @@
-"""``python -m benchmarks [NAME…]``: print the tables; exit 1 when a promise is not kept."""
+"""``python -m benchmarks [NAME…]``: print the tables.  A goal that is missed is marked, and fails nothing: machines are busy."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import platform
-import sys
 
 NAMES = ["tap", "delivery", "imports", "gateway"]
 
 
-def main() -> int:
+def main() -> None:
     """Run the benchmarks named on the command line, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
@@ -18,9 +17,9 @@ def main() -> int:
     )
     names = parser.parse_args().names or NAMES
     print(f"Python {platform.python_version()} on {platform.machine()}; value, baseline, ratio")
-    kept = [importlib.import_module(f"benchmarks.{name}").run() for name in names]
-    return 0 if all(kept) else 1
+    for name in names:
+        importlib.import_module(f"benchmarks.{name}").run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -68,6 +68,6 @@ def show(title: str, rows: list[Row]) -> bool:
     width = max(len(row.name) for row in rows)
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:8.2f} x"
-        bound = f"  (must be {row.bound}{'' if row.kept else ': MISSED'})" if row.bound else ""
+        bound = f"  (goal {row.bound}{'' if row.kept else ': missed'})" if row.bound else ""
         print(f"  {row.name:<{width}}  {row.value:>16}  {row.baseline:>22}  {ratio:>10}{bound}")
     return all(row.kept for row in rows)
