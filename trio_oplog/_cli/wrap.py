@@ -62,7 +62,7 @@ def command(
     grace: float,
     kill_after: float,
 ) -> int:
-    """Run a stdio server and record every tool call on its way to it.
+    """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they came,
     errors of the server are its own, and so is the exit status.
