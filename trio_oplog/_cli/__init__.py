@@ -27,7 +27,7 @@ class _Command(NamedTuple):
 # In the order in which --help shows them.
 _COMMANDS: Final = {
     "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
-    "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (an MCP server, an ACP agent) and record every tool call."),
+    "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put WebSocket clients through to a server and record every call."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
