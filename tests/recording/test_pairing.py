@@ -211,3 +211,13 @@ def test_a_clock_that_breaks_costs_the_tasks_that_end_then() -> None:
     watch.close()
     statistics = watch.statistics
     assert (statistics.internal_errors, statistics.suspended_calls, statistics.recorded) == (2, 0, 0)
+
+
+def test_what_comes_after_the_close_changes_nothing() -> None:
+    watch = Watch()
+    watch.client({"id": 0, "method": "initialize"}, call())
+    watch.close()
+    watch.server({"id": 0, "result": {"serverInfo": {"name": "late"}}}, answer(1))
+    watch.client(call(2), [{"id": 7, "result": {}}])
+    assert [(op.request_id, op.env_id) for op in watch.recorded] == [("1", "local")]
+    assert watch.statistics.internal_errors == 0

@@ -187,8 +187,8 @@ class Interceptor:
                     self._reply(frame, key)
             elif rule.shape is CallMessage:
                 self._act(rule.interpret, message, read_id(message.id), self._args_max_bytes)
-            elif (read := rule.read(frame)) is not None:
-                self._act(rule.interpret, read, read_id(message.id), self._args_max_bytes)
+            else:
+                self._act(rule.interpret, rule.read(frame), read_id(message.id), self._args_max_bytes)
         except Exception as error:  # noqa: BLE001  # what was shown is no frame at all
             self._on_mistake(error)
 
@@ -316,8 +316,7 @@ class Interceptor:
 
     def _reply(self, text: Frame, key: RequestKey) -> None:
         """Look at a response of the client."""
-        if not self._closed:
-            self._pairing.approvals.reply(key, _reply.read(text))
+        self._pairing.approvals.reply(key, _reply.read(text))
 
     def _act(
         self, interpret: Callable[..., Any], message: Any, identity: RequestId | None, limit: int, *, escaped: bool = False

@@ -1,0 +1,30 @@
+"""Each scenario alone, with choices that are the same in every run: what is covered does not depend on what Hypothesis draws."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from trio_oplog import Config, Interceptor
+from trio_oplog.testing import _sessions
+from trio_oplog.testing._builder import SessionBuilder
+from trio_oplog.testing._call_scenarios import Scenario
+from trio_oplog.testing._choices import ChoiceSource
+from trio_oplog.testing._replaying import play
+
+TIMES = 60
+# All of them on one connection; what needs several has tests of its own.
+SCENARIOS = sorted(
+    {scenario for table in (_sessions._FRIENDLY, _sessions._HOSTILE) for scenario in table}, key=lambda s: s.__name__
+)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_the_interceptor_records_what_the_oracle_says_of_each_scenario(scenario: Scenario) -> None:
+    random = Random(scenario.__name__)
+    for _ in range(TIMES):
+        session = SessionBuilder(Config(source="sdk", workspace_id="ws-1"), ChoiceSource(random.randbytes(8)), hostile=True)
+        for _ in scenario(session, ChoiceSource(random.randbytes(64))):
+            pass
+        play(session.finish(), Interceptor)
