@@ -55,9 +55,9 @@ class Recorder:
         self.config = config
         self.clock = clock
         self.monotonic = monotonic
-        self.recorded = 0
-        self.submit_errors = 0
-        self.redact_errors = 0
+        self.recorded: int = 0
+        self.submit_errors: int = 0
+        self.redact_errors: int = 0
         self._submitter = submitter
         self._new_id = new_id
         self._client: str | None = None

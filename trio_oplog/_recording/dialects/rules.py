@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from trio_oplog._json import Reader
@@ -22,10 +23,10 @@ class Rule(Generic[M, F]):
     __slots__ = ("_reader", "interpret", "read", "shape")
 
     def __init__(self, shape: type[M], interpret: F) -> None:
-        self.shape = shape
-        self.interpret = interpret
+        self.shape: type[M] = shape
+        self.interpret: F = interpret
         self._reader = Reader(shape)
-        self.read = self._reader.read
+        self.read: Callable[[Frame], M | None] = self._reader.read
 
     def read_escaped(self, text: str) -> M | None:
         """Read a text in which surrogates stand for bytes that are no UTF-8."""
