@@ -1,4 +1,4 @@
-"""Step 4: the product: one Operation is one tool call, from its beginning to its end."""
+"""Step 5: the product: one Operation is one tool call, from its beginning to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 8: the backlog of a client without a spool: the queue itself."""
+"""Step 7: the backlog of a client without a spool: the queue itself."""
 
 from __future__ import annotations
 

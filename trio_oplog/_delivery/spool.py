@@ -1,4 +1,4 @@
-"""Step 8: the spool: records wait in a file until the endpoint has stored them.
+"""Step 7: the spool: records wait in a file until the endpoint has stored them.
 
 ``submit()`` fills the queue in memory as ever.  A writer takes groups out of it and commits them to the file; workers get what
 is committed; what they delivered is deleted with a later commit.  A record is read back only where memory has no room for it.

@@ -1,4 +1,4 @@
-"""Step 8: the spool's file: an SQLite database that one process writes and anybody may look into.
+"""Step 7: the spool's file: an SQLite database that one process writes and anybody may look into.
 
 Nothing here knows Trio; every call blocks for as long as the disk takes.
 """

@@ -1,4 +1,4 @@
-"""Step 9: ``operations/list``, answered inside the gateway: the way back from the store to whoever asks.
+"""Step 10: ``operations/list``, answered inside the gateway: the way back from the store to whoever asks.
 
 The one place where a stranger's request reaches the endpoint that holds the secret, so it takes nothing on trust: the
 workspace is the gateway's, the parameters are checked before they are sent, and what the endpoint says in anger stays here.

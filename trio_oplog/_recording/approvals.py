@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from trio_oplog._operation import Config, DecidedBy
 from trio_oplog._recording.calls import OpenCalls
-from trio_oplog._recording.consent import Ask, Consent, new_ask
+from trio_oplog._recording.consent import Ask, Consent, consent_of, new_ask
 from trio_oplog._recording.dialects import mcp
 from trio_oplog._recording.dialects.events import (
     About,
@@ -191,13 +191,13 @@ class Approvals:
                 call = self._idle_mcp_call()
             elif not entry.is_over:
                 call = entry.call
-        return None if call is None else _consent_of(call)
+        return None if call is None else consent_of(call)
 
     def _consent_of_item(self, about: About) -> Consent:
         """The consent of an item, which may not have begun yet."""
         call = self._item(about)
         if call is not None:
-            return _consent_of(call)
+            return consent_of(call)
         found = self._early.get((about.thread_id, about.item_id))
         if found is None:
             found = self._early[about.thread_id, about.item_id] = _Early(Consent({}), about.turn_id)
@@ -230,12 +230,6 @@ class Approvals:
             if call.answer is mcp.TOOL_ANSWER and (call.consent is None or not call.consent.is_busy):
                 return call
         return None
-
-
-def _consent_of(call: Call) -> Consent:
-    if call.consent is None:
-        call.consent = Consent({})
-    return call.consent
 
 
 def _takes(call: Call, about: About) -> bool:

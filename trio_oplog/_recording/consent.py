@@ -8,15 +8,15 @@ import attrs
 from msgspec import Struct
 
 from trio_oplog._operation import Approval, DecidedBy
-from trio_oplog._recording.dialects.events import Decision
+from trio_oplog._recording.dialects.events import Call, Decision
 from trio_oplog._recording.limits import optional_name
 
-_LONGEST_MS: Final = 2**31 - 1
+DURATION_MAX_MS: Final = 2**31 - 1
 
 
 def milliseconds(seconds: float) -> int:
     """Whole milliseconds from 0 to 2**31 - 1."""
-    return max(0, min(int(seconds * 1000), _LONGEST_MS))
+    return max(0, min(int(seconds * 1000), DURATION_MAX_MS))
 
 
 class Ask(Struct, eq=False, gc=False):
@@ -143,6 +143,13 @@ class Consent(Struct, eq=False, gc=False):
             waited_ms = milliseconds(now - latest.asked)
             return Approval(by=DecidedBy.NONE, waited_ms=waited_ms, reason=latest.reason, count=count)
         return None if self.settled is None else attrs.evolve(self.settled, count=count)
+
+
+def consent_of(call: Call) -> Consent:
+    """The consent of a call, which begins with the first thing that is known of it."""
+    if call.consent is None:
+        call.consent = Consent({})
+    return call.consent
 
 
 def new_ask(

@@ -15,7 +15,7 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
 from trio_oplog._json import ABSENT, LONG, Parts, Reader, Text, outline, split
-from trio_oplog._recording.limits import NAME_MAX_BYTES, name
+from trio_oplog._recording.limits import SHORT_NAME, name
 
 Frame: TypeAlias = Text
 """One frame as a transport hands it over: text, or UTF-8 in any bytes-like object."""
@@ -54,8 +54,6 @@ class Peek(Struct, gc=False):
 
 
 _peek = Decoder(Peek).decode
-# Of any script within NAME_MAX_BYTES, so that such an id is its own key.
-_SHORT_ID: Final = NAME_MAX_BYTES // 4
 
 
 def peek(frame: Frame) -> Peek | None:
@@ -77,7 +75,7 @@ def peek(frame: Frame) -> Peek | None:
         seen = _peek(frame)
     except (*REFUSED, TypeError):  # TypeError: a subclass of str
         return None
-    if seen.id.__class__ is str and (not seen.id or len(seen.id) > _SHORT_ID):  # perhaps it is only emptied
+    if seen.id.__class__ is str and (not seen.id or len(seen.id) > SHORT_NAME):  # emptied, or not its own key
         return None
     return seen
 

@@ -1,4 +1,4 @@
-"""Step 3: size limits: what of a peer's text is kept, and digests of what is not.  Pure functions of text and limit."""
+"""Step 5: size limits: what of a peer's text is kept, and digests of what is not.  Pure functions of text and limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from trio_oplog._operation import ArgumentsMeta
 
 NAME_MAX_BYTES: Final = 1_024
 """Longest identifier kept (a tool, an id, a user), in bytes of UTF-8: 1 024.  Real ones are below 100."""
+
+SHORT_NAME: Final = NAME_MAX_BYTES // 4
+"""So many characters are within ``NAME_MAX_BYTES`` in any script."""
 
 # How much deeper than its frame a record may come to stand in whatever it is shown in, the reader's own calls among it.
 _NESTING: Final = 300

@@ -9,11 +9,12 @@ from typing import Any, Final
 from trio_oplog._operation import DecidedBy, Outcome
 from trio_oplog._recording.approvals import Approvals, room
 from trio_oplog._recording.calls import OpenCalls
-from trio_oplog._recording.consent import Consent, new_ask
+from trio_oplog._recording.consent import consent_of, new_ask
 from trio_oplog._recording.dialects.acp import LOAD_ANSWER, NO_KIND
 from trio_oplog._recording.dialects.events import (
     Answer,
     Call,
+    CallKey,
     Cancelled,
     ClientKnown,
     Completed,
@@ -44,12 +45,11 @@ from trio_oplog._recording.ids import execution_id
 from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.memory import Memory
 from trio_oplog._recording.recorder import Recorder
-from trio_oplog._recording.suspended import Entry, SuspendedCalls
+from trio_oplog._recording.suspended import UNANSWERED, Entry, SuspendedCalls
 
 _INTERRUPTED: Final = End(is_error=True, notes={"outcome": Outcome.INTERRUPTED})
 _EVICTED: Final = End(is_error=True, notes={"outcome": Outcome.EVICTED})
 _RESPELLED: Final = {"id_respelled": True}
-_UNANSWERED: Final = End(is_error=True, notes={"outcome": Outcome.UNANSWERED})
 
 
 class Pairing:
@@ -168,16 +168,20 @@ class Pairing:
     def _open(self, call: Call) -> None:
         if call.turn is not None:
             self.approvals.adopt(call)
-        elif call.key.__class__ is str:
-            self._has_numbers_as_text = self._has_numbers_as_text or respelled(call.key) is not None
+        else:
+            self._note_id(call.key)
         self.calls.add(call)
         if len(self.calls) > self._max_pending:
             self._abandon(self.calls.oldest(), _EVICTED)
             self.evicted += 1
 
+    def _note_id(self, key: CallKey | None) -> None:
+        if key.__class__ is str and not self._has_numbers_as_text:
+            self._has_numbers_as_text = respelled(key) is not None
+
     def close(self) -> None:
         """The connection ended: record one call that is open.  Call it while there are any."""
-        self._abandon(self.calls.oldest(), _UNANSWERED)
+        self._abandon(self.calls.oldest(), UNANSWERED)
         self.unanswered += 1
 
     # Items.
@@ -281,9 +285,7 @@ class Pairing:
     def _follow(self, request: Request) -> None:
         self.requests.pop(request.key, None)
         self.requests[request.key] = request
-        self._has_numbers_as_text = self._has_numbers_as_text or (
-            request.key.__class__ is str and respelled(request.key) is not None
-        )
+        self._note_id(request.key)
         if len(self.requests) > self._room:
             del self.requests[next(iter(self.requests))]
         if request.opening is not None:
@@ -324,7 +326,7 @@ class Pairing:
             return
         if asked is None:
             asked = entry.asked = {}
-        consent = entry.call.consent = entry.call.consent or Consent({})
+        consent = consent_of(entry.call)
         for key in keys:
             if key not in asked:
                 ask = asked[key] = new_ask(entry.recorder.monotonic(), is_request=False)
@@ -462,8 +464,7 @@ class Pairing:
     def _record(self, call: Call, end: End, *, operation_id: str | None = None) -> None:
         recorder = self._recorder if call.recorder is None else call.recorder
         recorder.record(call, end, recorder.monotonic(), recorder.clock(), operation_id)
-        if call.consent is not None:
-            self._drop_asks(call)
+        self._drop_asks(call)
 
     def _drop_asks(self, call: Call) -> None:
         if call.consent is not None and call.consent.open:

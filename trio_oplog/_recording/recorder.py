@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from trio_oplog._operation import Config, Context, Draft, Operation, Outcome, ResultMeta, Submitter, shrink
-from trio_oplog._recording.consent import milliseconds
+from trio_oplog._recording.consent import DURATION_MAX_MS, milliseconds
 from trio_oplog._recording.dialects.events import Call, End, Facts, ServerKnown
 from trio_oplog._recording.dialects.results import introduction
 from trio_oplog._recording.dialects.shapes import Implementation
@@ -18,7 +18,6 @@ from trio_oplog._wire import converter, decode, encode
 _log = logging.getLogger("trio_oplog")
 
 LLM_SOURCE: Final = "llm"
-DURATION_MAX_MS: Final = 2**31 - 1
 
 
 class Summary(NamedTuple):

@@ -19,7 +19,7 @@ from trio_oplog._recording.dialects.events import Call, Continuation, End, Suspe
 from trio_oplog._recording.dialects.mcp import canonical
 from trio_oplog._recording.recorder import Recorder
 
-_UNANSWERED: Final = End(is_error=True, notes={"outcome": Outcome.UNANSWERED})
+UNANSWERED: Final = End(is_error=True, notes={"outcome": Outcome.UNANSWERED})
 
 # What a task, and a round of input, are found by.  Neither is ever looked for in another workspace.
 _TaskKey: TypeAlias = tuple[str, str]
@@ -164,7 +164,7 @@ class SuspendedCalls:
         """Record a call of which nothing more will be heard."""
         self.take(entry)
         if entry.end is None:
-            entry.recorder.record(entry.call, _UNANSWERED, entry.recorder.monotonic(), entry.recorder.clock())
+            entry.recorder.record(entry.call, UNANSWERED, entry.recorder.monotonic(), entry.recorder.clock())
         else:
             entry.recorder.record(entry.call, entry.end, entry.ended, entry.ended_at)
 

@@ -1,6 +1,6 @@
 """Scenarios: the short stories that a session is made of.  Each is a generator that pauses wherever another one may go on.
 
-An scenario decides everything by its own choices, so that it tells the same story in whatever order scenarios take turns.
+A scenario decides everything by its own choices, so that it tells the same story in whatever order scenarios take turns.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.arguments import read_arguments
 from trio_oplog._recording.dialects.events import (
     About,
+    AnswerRule,
     Call,
     Decision,
     End,
@@ -27,7 +28,7 @@ from trio_oplog._recording.dialects.events import (
     ToolUpdate,
 )
 from trio_oplog._recording.dialects.mcp import Reply
-from trio_oplog._recording.dialects.results import is_present, read_blocks, read_links, read_text
+from trio_oplog._recording.dialects.results import is_present, read_blocks, read_links, read_text, says_nothing
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import Block
 from trio_oplog._recording.envelope import Envelope, RequestId
@@ -212,16 +213,17 @@ class SessionMessage(Envelope, gc=False):
 
 def prompt(message: SessionMessage, identity: RequestId | None, _: int) -> Request | None:
     """The client hands the agent a prompt; the response ends what the agent began for it."""
-    session = optional_name(message.params.session_id) if message.params else None
-    return None if identity is None or session is None else Request(identity[0], PROMPT_ANSWER, session)
+    return _about_session(message, identity, PROMPT_ANSWER)
 
 
 def load(message: SessionMessage, identity: RequestId | None, _: int) -> Request | None:
     """The client loads an old session: until the response, updates repeat its history."""
+    return _about_session(message, identity, LOAD_ANSWER)
+
+
+def _about_session(message: SessionMessage, identity: RequestId | None, answer: AnswerRule) -> Request | None:
     session = optional_name(message.params.session_id) if message.params else None
-    if identity is None or session is None:
-        return None
-    return Request(identity[0], LOAD_ANSWER, session)
+    return None if identity is None or session is None else Request(identity[0], answer, session)
 
 
 class SessionResponse(Envelope, gc=False):
@@ -233,16 +235,12 @@ class SessionResponse(Envelope, gc=False):
 
 def read_prompted(message: SessionResponse, session_id: str | None) -> PromptEnded | None:
     """The response to a prompt, whatever it says."""
-    return None if _says_nothing(message) else PromptEnded(session_id)
+    return None if says_nothing(message.result, message.error) else PromptEnded(session_id)
 
 
 def read_loaded(message: SessionResponse, _: str | None) -> Nothing | None:
     """The response to ``session/load``, whatever it says: the history was replayed."""
-    return None if _says_nothing(message) else Nothing()
-
-
-def _says_nothing(message: SessionResponse) -> bool:
-    return message.result is ABSENT and not is_present(message.error)
+    return None if says_nothing(message.result, message.error) else Nothing()
 
 
 PROMPT_ANSWER: Final = Rule(SessionResponse, read_prompted)

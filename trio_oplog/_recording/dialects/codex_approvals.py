@@ -10,8 +10,18 @@ from typing import Final
 from msgspec import Raw, Struct, field
 
 from trio_oplog._json import ABSENT
-from trio_oplog._recording.dialects.events import UNKNOWN_TOOL, About, Decision, HookRan, Options, Prompt, Resolved, Review
-from trio_oplog._recording.dialects.mcp import Reply, canonical, members
+from trio_oplog._recording.dialects.events import (
+    UNKNOWN_TOOL,
+    About,
+    Decision,
+    HookRan,
+    Options,
+    Prompt,
+    ReplyRule,
+    Resolved,
+    Review,
+)
+from trio_oplog._recording.dialects.mcp import Reply, canonical, members, read_action
 from trio_oplog._recording.dialects.results import is_present, read_text
 from trio_oplog._recording.envelope import Envelope, RequestId, read_key
 from trio_oplog._recording.limits import name, optional_name
@@ -45,19 +55,20 @@ def _about_item(params: _AskParams) -> About | None:
 
 def ask_approval(message: AskMessage, identity: RequestId | None, _: int) -> Prompt | None:
     """A request for approval of a command or of a change of files."""
-    about = _about_item(message.params) if message.params else None
-    if identity is None or message.params is None or about is None:
-        return None
-    read = _read_input_decision if message.params.kind == "writeStdin" else _read_decision
-    return Prompt(identity[0], about, read, reason=message.params.reason)
+    types = message.params is not None and message.params.kind == "writeStdin"
+    return _approval(message, identity, _read_input_decision if types else _read_decision)
 
 
 def ask_permissions(message: AskMessage, identity: RequestId | None, _: int) -> Prompt | None:
     """A request for more permissions."""
+    return _approval(message, identity, _read_permissions)
+
+
+def _approval(message: AskMessage, identity: RequestId | None, read_reply: ReplyRule) -> Prompt | None:
     about = _about_item(message.params) if message.params else None
     if identity is None or message.params is None or about is None:
         return None
-    return Prompt(identity[0], about, _read_permissions, reason=message.params.reason)
+    return Prompt(identity[0], about, read_reply, reason=message.params.reason)
 
 
 def ask_user(message: AskMessage, identity: RequestId | None, _: int) -> Prompt | None:
@@ -122,15 +133,11 @@ def elicit(message: ElicitMessage, identity: RequestId | None, _: int) -> Prompt
         return None
     about = About(optional_name(params.thread_id), optional_name(params.turn_id), server=server)
     if params.meta is None or params.meta.kind is None:
-        return Prompt(identity[0], about, _read_action)
+        return Prompt(identity[0], about, read_action)
     about.tool = optional_name(params.meta.tool) or UNKNOWN_TOOL
     if is_present(params.meta.arguments):
         about.arguments = canonical(bytes(params.meta.arguments))
     return Prompt(identity[0], about, _read_tool_approval)
-
-
-def _read_action(reply: Reply, _: Options | None) -> Decision:
-    return Decision(optional_name(reply.result.action) if reply.result else None)
 
 
 def _read_tool_approval(reply: Reply, _: Options | None) -> Decision:

@@ -40,7 +40,15 @@ from trio_oplog._recording.dialects.events import (
     ToolKey,
 )
 from trio_oplog._recording.dialects.facts import read_facts
-from trio_oplog._recording.dialects.results import introduction, is_present, kept, read_answer, read_result, read_text
+from trio_oplog._recording.dialects.results import (
+    introduction,
+    is_present,
+    kept,
+    read_answer,
+    read_result,
+    read_text,
+    says_nothing,
+)
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import (
     CallMessage,
@@ -147,7 +155,7 @@ def read_handshake(message: HandshakeResponse, _: str | None) -> ServerKnown | N
     """Who the server is, and the protocol that it chose."""
     result = message.result
     if not isinstance(result, _HandshakeResult):
-        return None if result is UNSET and not is_present(message.error) else Nothing()
+        return None if says_nothing(result, message.error) else Nothing()
     who = result.server
     if (who is None or not who.name) and result.meta is not None:
         who = result.meta.server
@@ -171,7 +179,7 @@ def read_tool_answer(message: Response, _: str | None) -> Answer:
     if result.__class__ is Result and (message.error is ABSENT or not is_present(message.error)):
         if result.task is None and result.result_type in _COMPLETE:  # nearly always
             return read_result(result)
-        if result.result_type == "input_required":
+        if result.result_type == _INPUT_REQUIRED:
             return _ask_for_input(result, message)
         task = result.task or (Task(result.task_id, result.status, result.message) if result.result_type == "task" else None)
         if task is not None and task.task_id:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from trio_oplog._json import ABSENT
-from trio_oplog._recording.dialects.events import Answer, End, InputGiven, Nothing, Request, TaskNews
+from trio_oplog._recording.dialects.events import Answer, AnswerRule, End, InputGiven, Nothing, Request, TaskNews
 from trio_oplog._recording.dialects.mcp import asks_person, members, read_decisions
 from trio_oplog._recording.dialects.results import (
     has_content,
@@ -20,6 +20,7 @@ from trio_oplog._recording.dialects.results import (
     read_problem,
     read_result,
     rpc_error,
+    says_nothing,
 )
 from trio_oplog._recording.dialects.rules import Rule
 from trio_oplog._recording.dialects.shapes import Response, Result, ResultMeta
@@ -61,27 +62,24 @@ class StatusMessage(Envelope, gc=False):
     params: _TaskState | None = None
 
 
-def _task_of(message: TaskMessage, identity: RequestId | None) -> tuple[RequestId, str] | None:
+def _about_task(message: TaskMessage, identity: RequestId | None, answer: AnswerRule) -> Request | None:
     task_id = optional_name(message.params.task_id) if message.params else None
-    return None if identity is None or task_id is None else (identity, task_id)
+    return None if identity is None or task_id is None else Request(identity[0], answer, task_id)
 
 
 def get_task(message: TaskMessage, identity: RequestId | None, _: int) -> Request | None:
     """The client asks how a task is doing."""
-    found = _task_of(message, identity)
-    return Request(found[0][0], STATUS_ANSWER, found[1]) if found else None
+    return _about_task(message, identity, STATUS_ANSWER)
 
 
 def fetch_result(message: TaskMessage, identity: RequestId | None, _: int) -> Request | None:
     """The client waits for the result of a task."""
-    found = _task_of(message, identity)
-    return Request(found[0][0], RESULT_ANSWER, found[1]) if found else None
+    return _about_task(message, identity, RESULT_ANSWER)
 
 
 def cancel_task(message: TaskMessage, identity: RequestId | None, _: int) -> Request | None:
     """The client takes a task back."""
-    found = _task_of(message, identity)
-    return Request(found[0][0], CANCEL_ANSWER, found[1]) if found else None
+    return _about_task(message, identity, CANCEL_ANSWER)
 
 
 def update_task(message: TaskMessage, _: RequestId | None, __: int) -> InputGiven | None:
@@ -120,13 +118,13 @@ def read_status(message: TaskResponse, task_id: str | None) -> Answer:
     """The response to ``tasks/get``.  An error says nothing of the task."""
     if isinstance(message.result, _TaskState) and task_id is not None:
         return _news(message.result, task_id, is_answer=True)
-    return None if message.result is UNSET and not is_present(message.error) else Nothing()
+    return None if says_nothing(message.result, message.error) else Nothing()
 
 
 def read_cancelled(message: TaskResponse, task_id: str | None) -> Answer:
     """The response to ``tasks/cancel``: the task is cancelled, unless it says otherwise."""
     if not isinstance(message.result, _TaskState) or is_present(message.error) or task_id is None:
-        return None if message.result is UNSET and not is_present(message.error) else Nothing()
+        return None if says_nothing(message.result, message.error) else Nothing()
     news = _news(message.result, task_id, is_answer=True)
     news.status = news.status or "cancelled"
     news.asks_person = ()

@@ -6,21 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import MsgspecError, Raw
+from msgspec import UNSET, MsgspecError, Raw
 from msgspec.json import Decoder
 
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._operation import Outcome
 from trio_oplog._recording.dialects.events import End
 from trio_oplog._recording.dialects.shapes import Block, Error, Implementation, OddError, Response, Result
-from trio_oplog._recording.limits import NAME_MAX_BYTES, name, optional_name
+from trio_oplog._recording.limits import SHORT_NAME, name, optional_name
 
 CONTENT_TYPES_MAX: Final = 64
 """How many content types of one result are kept."""
 
 _TEXT_TYPES: Final = frozenset({"text", "inputText"})
 _INT64: Final = 1 << 63
-_SHORT: Final = NAME_MAX_BYTES // 4  # fits, in any script
 
 _error = Reader(Error)
 _odd_error = Reader(OddError)
@@ -30,6 +29,11 @@ _string = Decoder(str).decode
 def is_present(raw: Raw) -> bool:
     """Whether a raw field is there and not null."""
     return raw is not ABSENT and bytes(raw) != b"null"
+
+
+def says_nothing(result: object, error: Raw) -> bool:
+    """Whether what came under the id of a request is no response: it has neither a result, be it null, nor an error."""
+    return (result is UNSET or result is ABSENT) and not is_present(error)
 
 
 def read_text(raw: Raw) -> str | None:
@@ -57,7 +61,7 @@ def kept(who: Implementation | None) -> Implementation | None:
     """An introduction that may be kept: a peer writes its name and its version, of any length."""
     if who is None or not who.name:
         return None
-    if len(who.name) <= _SHORT and len(who.version or "") <= _SHORT:
+    if len(who.name) <= SHORT_NAME and len(who.version or "") <= SHORT_NAME:
         return who
     return Implementation(name(who.name), optional_name(who.version))
 
