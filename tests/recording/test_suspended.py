@@ -300,6 +300,20 @@ def test_a_task_that_failed_says_why_and_ended_when_that_was_first_seen() -> Non
     assert watch.close() == [operation(seconds=1.0, result_summary="disk still full", **failed)]
 
 
+def test_a_reason_of_which_nothing_fits_is_empty_and_not_missing_as_with_any_text() -> None:
+    cut: Fields = {"truncated": True, "total_bytes": 2, "sha256": sha256("ü".encode()).hexdigest()}
+    watch = Watch(result_max_bytes=1)
+    watch.client(call(), call(2))
+    watch.server({"id": 2, "error": {"code": 1, "message": "ü"}}, task(), status("failed", statusMessage="ü"))
+    at_once, kept = watch.close()
+    assert (at_once.result_summary, at_once.result_meta) == (
+        "",
+        ResultMeta(outcome=Outcome.RPC_ERROR, error_code=1, **cut),
+    )
+    failed = waiting(Outcome.FAILED, is_error=True, task_id="t", **cut)
+    assert kept == operation(id=kept.id, result_summary="", **failed)
+
+
 def test_a_round_that_nobody_retries_ended_with_the_answer_that_asked() -> None:
     watch = Watch()
     watch.client(call())

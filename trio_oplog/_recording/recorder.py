@@ -109,15 +109,11 @@ class Recorder:
         config = self.config
         elapsed_ms = int((ended - call.began) * 1000)
         notes = end.notes
-        summary = end.text or None
-        if summary is not None:
-            summary, total_bytes, sha256 = cut(summary, config.result_max_bytes)
-            if total_bytes is not None:
-                notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
-            if end.replaced and "\ufffd" in summary:
-                notes = (notes or {}) | {"replaced": True}
+        summary = None
+        if end.text:
+            summary, notes = _with_text(*cut(end.text, config.result_max_bytes), end.replaced, notes)
         elif end.summary is not None:
-            summary, notes = _with_summary(end.summary, notes)
+            summary, notes = _with_text(*end.summary, notes)
         if call.notes is not None:
             notes = call.notes | notes if notes else call.notes
         approval = None
@@ -206,10 +202,18 @@ class Recorder:
 _NO_FACTS: Final = Facts()
 
 
-def _with_summary(summary: Summary, notes: dict[str, Any] | None) -> tuple[str | None, dict[str, Any] | None]:
-    text, total_bytes, sha256, replaced = summary
+def _with_text(
+    text: str,
+    total_bytes: int | None,
+    sha256: str | None,
+    replaced: bool,  # noqa: FBT001  # the members of a Summary
+    notes: dict[str, Any] | None,
+) -> tuple[str | None, dict[str, Any] | None]:
+    """A text that was cut, and what is to be noted of it.  One of which nothing fits is not the same as none."""
     if total_bytes is not None:
         notes = {"truncated": True, "total_bytes": total_bytes, "sha256": sha256} | (notes or {})
+    elif not text:
+        return None, notes
     if replaced and "\ufffd" in text:
         notes = (notes or {}) | {"replaced": True}
-    return text or None, notes
+    return text, notes
