@@ -236,6 +236,7 @@ def test_a_call_keeps_the_last_that_was_said_of_it() -> None:
         ([{"content": [IMAGE]}], {}, None, ("image",)),
         ([{"content": content("a")}, {"content": content("b")}, {"content": None}], {}, "b", None),
         ([{"content": content("a")}, {"content": [DIFF]}], {}, None, None),
+        ([{"content": content("a")}, {"content": content(""), "rawOutput": "out"}], {}, None, None),
         ([{"rawOutput": "a"}, {"rawOutput": {"b": 1}}, {"rawOutput": None}], {}, '{"b": 1}', None),
         ([{"rawOutput": "a"}, {"content": content("b")}], {}, "b", None),
         ([{"rawOutput": "a"}, {"content": [DIFF]}], {}, "a", None),
