@@ -169,6 +169,19 @@ def test_a_completion_that_nothing_announced_is_recorded_once() -> None:
     assert len(watch.recorded) == 2
 
 
+def test_a_completion_that_is_told_again_does_not_end_the_next_execution_of_its_id() -> None:
+    watch = Watch()
+    first, second = {"startedAtMs": 1}, {"startedAtMs": 2}
+    watch.server(started(**first), completed(**first), started(**second), completed(**first))
+    assert (len(watch.recorded), watch.statistics.open_calls) == (1, 1)
+
+
+def test_a_beginning_is_remembered_also_where_the_completion_does_not_repeat_it() -> None:
+    watch = Watch()
+    watch.server(started(startedAtMs=1), completed(), started(startedAtMs=1))
+    assert (len(watch.recorded), watch.statistics.open_calls) == (1, 0)
+
+
 def test_equal_arguments_are_the_same_however_much_of_them_is_kept() -> None:
     watch = Watch(args_max_bytes=10)
     long = {"changes": ["x" * 20], "startedAtMs": 1}
