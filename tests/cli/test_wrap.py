@@ -141,7 +141,7 @@ async def test_an_endpoint_that_refuses_loses_operations_and_the_traffic_does_no
         request = b""
         while not request.rstrip().endswith(b"}"):  # the operation, which is the end of it
             request += await stream.receive_some()
-        await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await stream.send_all(b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await stream.aclose()
 
     async with trio.open_nursery() as nursery:
