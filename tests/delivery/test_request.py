@@ -296,7 +296,7 @@ async def test_an_endpoint_that_knows_no_batches_is_spoken_to_one_by_one_from_th
         assert balanced(client)
     assert sorted(map(int, server.stored)) == list(range(40))
     assert caplog.text.count("takes no batches") == 1
-    # Where the status says no more than that something was wrong, it takes two batches to tell, and each worker may be sending one.
+    # Where the status says no more than that something was wrong, it takes two batches to tell, and each worker may send one.
     assert sum(request.headers["content-type"] != "application/json" for request in server.requests) <= 4
 
 
