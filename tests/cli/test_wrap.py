@@ -141,7 +141,7 @@ async def test_an_endpoint_that_refuses_loses_operations_and_the_traffic_does_no
         request = b""
         while not request.rstrip().endswith(b"}"):  # the operation, which is the end of it
             request += await stream.receive_some()
-        await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await stream.send_all(b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await stream.aclose()
 
     async with trio.open_nursery() as nursery:
@@ -196,3 +196,17 @@ async def test_sigterm_reaches_the_server_and_the_records_are_delivered_all_the_
             assert await process.stdout.receive_some() == b""
             assert await process.wait() == 9
     assert [operation["request_id"] for operation in await stored(tmp_path / "log")] == ["1", "2"]
+
+
+async def test_certificates_that_cannot_be_read_are_said_by_name(tmp_path: Path) -> None:
+    environment = {**os.environ, "TRIO_OPLOG_SECRET": "s"}
+    options = ["--to", "https://127.0.0.1:9/operations"]
+    named = wrapping(tmp_path / "log", *PYTHON, ECHO, options=[*options, "--ca-file", str(tmp_path / "nowhere.pem")])
+    done = await run(named, CALL, env=environment)
+    assert b"nowhere.pem cannot be read" in done.stderr
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("no certificate")
+    done = await run(
+        wrapping(tmp_path / "log", *PYTHON, ECHO, options=options), CALL, env={**environment, "SSL_CERT_FILE": str(rubbish)}
+    )
+    assert b"rubbish.pem holds no certificates" in done.stderr

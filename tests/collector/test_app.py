@@ -297,9 +297,9 @@ async def test_each_line_of_a_batch_is_stored_or_refused_by_itself(
         "stored": [one.id, two.id, one.id],
         "refused": [
             {"line": 3, "id": None, "error": "the document is not a JSON object in UTF-8"},
-            {"line": 4, "id": "broken", "error": "workspace_id is missing"},
-            {"line": 5, "id": None, "error": "id must be a string"},
-            {"line": 8, "id": "x" * 1024, "error": "workspace_id is missing"},
+            {"line": 4, "id": "broken", "error": "workspace_id is missing", "field": "workspace_id"},
+            {"line": 5, "id": None, "error": "id must be a string", "field": "id"},
+            {"line": 8, "id": "x" * 1024, "error": "workspace_id is missing", "field": "workspace_id"},
         ],
     }
     assert {operation["id"] for operation in await listed(http)} == {one.id, two.id}

@@ -554,7 +554,7 @@ async def test_a_flush_that_is_cancelled_leaves_the_bad_news_for_the_next(server
 
 async def test_on_drop_is_told_each_operation_and_why(server, secret, make_operation, respond, caplog):
     told = []
-    server.then(respond(403))
+    server.then(respond(422))
     async with Client(server.url, secret, on_drop=lambda operation, reason: told.append((operation.id, reason))) as client:
         client.submit(make_operation())
     client.submit(make_operation())

@@ -17,11 +17,12 @@ import trio.testing
 from tests.http import http_client
 from trio_oplog import Client, DropReason, Retry, Spool, WireError
 from trio_oplog._delivery.record import Record
-from trio_oplog._delivery.request import Answer, Endpoint, Reply, Verdict, judge, pack
-from trio_oplog._delivery.retry import RETRYABLE
+from trio_oplog._delivery.request import Endpoint, pack
 from trio_oplog._delivery.spool_file import SpoolFile
+from trio_oplog._delivery.verdict import OUTAGES, Answer, Reply, Verdict, judge
 
 QUICK = Retry(base_delay=0.001, max_delay=0.01)
+LEFT_OUT = "HTTP 200 with an account that leaves records out"
 MOMENT = 1_795_000_000.0
 
 
@@ -77,7 +78,7 @@ TRANSIENT = {
     "garbage": raw(b"\x00\xff garbage\r\n\r\n"),
     "half a head": raw(b"HTTP/1.1 200 OK\r\nContent-Le"),
     "head without end": raw(b"HTTP/1.1 200 OK\r\n", then_hang=True),
-    **{str(status): status for status in sorted(RETRYABLE)},
+    **{str(status): status for status in (408, 425, 429, 500, 502, 503, 504, 520, 522, 529, 530, 599)},
 }
 
 
@@ -107,13 +108,13 @@ async def test_a_refused_connection_is_tried_again_until_somebody_listens(secret
         client.submit(make_operation())
         while client.healthy:
             await trio.lowlevel.checkpoint()
-        assert client.last_error == "ConnectError"
+        assert client.last_error == "connection refused"
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_tcp, server.handle, port)
             assert await client.flush(60)
             nursery.cancel_scope.cancel()
     assert server.stored == ["0"]
-    assert "does not take operations (ConnectError)" in caplog.text
+    assert "does not take operations (connection refused)" in caplog.text
     assert "answers again after" in caplog.text
 
 
@@ -122,15 +123,17 @@ async def test_a_tls_failure_is_tried_again_and_says_what_it_is(server, secret, 
     async with Client(url, secret, retry=Retry(attempts=2, base_delay=0.001)) as client:
         client.submit(make_operation())
         assert not await client.flush(60)
-    assert client.last_error == "ConnectError"
+    assert client.last_error == "TLS: the handshake failed"
     assert client.statistics().dropped[DropReason.FAILED] == 1
     assert client.statistics().requests == 2
     assert not server.requests
     assert balanced(client)
 
 
-@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 400, 401, 403, 404, 405, 409, 410, 415, 422, 451, 501, 505, 511])
-async def test_any_other_status_rejects_the_record_at_once(server, secret, make_operation, respond, balanced, caplog, status):
+@pytest.mark.parametrize("status", [400, 415, 422])
+async def test_a_verdict_on_a_record_that_was_sent_alone_rejects_it_at_once(
+    server, secret, make_operation, respond, balanced, caplog, status
+):
     server.then(respond(status, {"Location": "http://127.0.0.1:9/elsewhere"}))
     async with Client(server.url, secret) as client:
         client.submit(make_operation())
@@ -144,12 +147,18 @@ async def test_any_other_status_rejects_the_record_at_once(server, secret, make_
     assert balanced(client)
 
 
-async def test_a_redirect_is_not_followed_even_by_a_client_that_follows_them(server, secret, make_operation, respond):
+async def test_a_redirect_is_not_followed_even_by_a_client_that_follows_them(server, secret, make_operation, respond, until):
     server.then(respond(307, {"Location": server.url + "/elsewhere"}))
-    async with http_client(follow_redirects=True) as http, Client(server.url, secret, http=http) as client:
+    retry = Retry(base_delay=60, random=lambda: 1.0)
+    async with (
+        http_client(follow_redirects=True) as http,
+        Client(server.url, secret, http=http, retry=retry, drain_timeout=0.1) as client,
+    ):
         client.submit(make_operation())
+        await until(lambda: client.last_error)
     assert len(server.requests) == 1
-    assert client.statistics().dropped[DropReason.REJECTED] == 1
+    assert client.statistics().dropped[DropReason.DRAIN_TIMEOUT] == 1
+    assert client.last_error == "HTTP 307: redirected to another path"
 
 
 @pytest.mark.parametrize("kind", ["seconds", "date"])
@@ -287,7 +296,8 @@ async def test_an_endpoint_that_knows_no_batches_is_spoken_to_one_by_one_from_th
         assert balanced(client)
     assert sorted(map(int, server.stored)) == list(range(40))
     assert caplog.text.count("takes no batches") == 1
-    assert sum(request.headers["content-type"] != "application/json" for request in server.requests) <= 2
+    # Where the status says no more than that something was wrong, it takes two batches to tell, and each worker may send one.
+    assert sum(request.headers["content-type"] != "application/json" for request in server.requests) <= 4
 
 
 async def test_a_batch_under_way_when_another_courier_learns_it_goes_one_by_one(server, secret, make_operation, respond):
@@ -507,16 +517,22 @@ def test_packing_keeps_order_and_bounds():
     ("account", "expected"),
     [
         ({"stored": ["a", "b"], "refused": []}, Answer(Verdict.STORED)),
-        ({"stored": ["b", "a"]}, Answer(Verdict.ACCOUNT, {0, 1}, {})),
-        ({"stored": ["a"], "refused": [{"line": 2, "id": None, "error": "x"}]}, Answer(Verdict.ACCOUNT, {0}, {1: "x"})),
-        ({"stored": [], "refused": [{"line": 0}, {"line": 3}, {"line": 1, "id": "a"}]}, Answer(Verdict.ACCOUNT, set(), {0: ""})),
-        ({"stored": ["a"], "refused": [{"line": 1, "error": "x"}]}, Answer(Verdict.ACCOUNT, {0}, {})),
-        ({"stored": 5}, Answer(Verdict.NO_BATCHES)),
+        ({"stored": ["b", "a"]}, Answer(Verdict.ACCOUNT, LEFT_OUT, {0, 1}, {})),
+        (
+            {"stored": ["a"], "refused": [{"line": 2, "id": None, "field": "tool"}]},
+            Answer(Verdict.ACCOUNT, LEFT_OUT, {0}, {1: "HTTP 200 with an account: tool is wrong"}),
+        ),
+        (
+            {"stored": [], "refused": [{"line": 0}, {"line": 3}, {"line": 1, "id": "a", "field": "what a peer wrote"}]},
+            Answer(Verdict.ACCOUNT, LEFT_OUT, set(), {0: "HTTP 200 with an account"}),
+        ),
+        ({"stored": ["a"], "refused": [{"line": 1, "error": "x"}]}, Answer(Verdict.ACCOUNT, LEFT_OUT, {0}, {})),
+        ({"stored": 5}, Answer(Verdict.NO_BATCHES, "HTTP 200 without an account")),
     ],
 )
 def test_an_account_is_read_by_id_and_by_line(account, expected):
     reply = Reply(status=200, body=json.dumps(account).encode())
-    assert judge(reply, ["a", "b"], RETRYABLE, batch=True) == expected
+    assert judge(reply, ["a", "b"], OUTAGES, batch=True) == expected
 
 
 async def test_a_record_from_a_spool_that_is_too_large_and_no_operation_is_dropped(server, secret, respond, tmp_path):

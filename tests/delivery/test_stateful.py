@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from trio_oplog import Client, Operation, Retry, Spool
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-FAULTS = ["ok", "refuse", "503", "429", "400", "413", "415", "garbage", "partly", "hang", "error"]
+STATUSES = ["503", "522", "429", "400", "401", "403", "404", "413", "415"]
+FAULTS = ["ok", "refuse", *STATUSES, "page", "firewall", "garbage", "partly", "hang", "error"]
 
 
 class Endpoint:
@@ -40,7 +41,11 @@ class Endpoint:
                 raise ZeroDivisionError
             case "hang":
                 await trio.sleep_forever()
-            case "503" | "429" | "400" | "413" | "415":
+            case "page":
+                return httpx.Response(200, html="<html>Log in</html>")
+            case "firewall" if b'7"' in request.content:
+                return httpx.Response(403)
+            case _ if self.fault in STATUSES:
                 return httpx.Response(int(self.fault), headers={"Retry-After": "1"})
         batch = request.headers["content-type"] != "application/json"
         if self.fault == "garbage" and batch:

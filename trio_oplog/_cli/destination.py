@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 import httpx
+import trio
 from platformdirs import user_state_path
 
 from trio_oplog._address import check_secret, check_url
 from trio_oplog._errors import ConfigError, StoreError
+from trio_oplog._reach import make_tls
 from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
 
 SECRET_VARIABLE = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
@@ -32,6 +34,7 @@ class Destination(NamedTuple):
     url: str
     http: httpx.AsyncClient | None
     secret: str
+    ca_file: Path | None = None
 
 
 def secret_option(command: F) -> F:
@@ -41,6 +44,16 @@ def secret_option(command: F) -> F:
         metavar="FILE",
         type=click.Path(path_type=Path),
         help=f"Where the endpoint's secret is; else {SECRET_VARIABLE}, else the file named by {SECRET_FILE_VARIABLE}.",
+    )(command)
+
+
+def ca_file_option(command: F) -> F:
+    """The option ``--ca-file``, for every command that may speak to an ``https`` endpoint."""
+    return click.option(
+        "--ca-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Certificates in PEM form to verify the endpoint with; else SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones.",
     )(command)
 
 
@@ -83,17 +96,18 @@ def read_secret(secret_file: Path | None) -> str:
 
 @asynccontextmanager
 async def open_destination(
-    dest: str | None, secret_file: Path | None = None, *, must_exist: bool = False
+    dest: str | None, secret_file: Path | None = None, ca_file: Path | None = None, *, must_exist: bool = False
 ) -> AsyncIterator[Destination]:
     """Open a destination for as long as the block lasts.
 
     Args:
         dest: ``http(s)://...`` (without a path it gets the collector's) or ``sqlite:///path``; ``None`` for ``default_store()``.
         secret_file: Where the secret of an HTTP endpoint is; see ``read_secret``.
+        ca_file: What an ``https`` endpoint is verified with; see ``Client``.
         must_exist: Whether to refuse to make a database file that is not there.
 
     Raises:
-        click.UsageError: It is none of these, or there is no secret for it.
+        click.UsageError: It is none of these, there is no secret for it, or the certificates to trust cannot be read.
         StoreError: The database cannot be opened.
     """
     if dest is not None and dest.startswith(("http://", "https://")):
@@ -101,7 +115,9 @@ async def open_destination(
             url = check_url(dest)
         except ConfigError as error:
             raise click.UsageError(f"The destination {error.problem}.") from None
-        yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, read_secret(secret_file))
+        secret = read_secret(secret_file)
+        await _check_trust(url, ca_file)
+        yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, secret, ca_file)
         return
     try:
         store = open_store(dest or default_store())
@@ -114,3 +130,13 @@ async def open_destination(
         app = create_app(store, secret)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
             yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret)
+
+
+async def _check_trust(url: httpx.URL, ca_file: Path | None) -> None:
+    """Refuse certificates that cannot be read now, and not when the first record is to be sent."""
+    if url.scheme != "https" or (ca_file is None and not os.environ.get("SSL_CERT_FILE")):
+        return
+    try:
+        await trio.to_thread.run_sync(make_tls, ca_file)
+    except ConfigError as error:
+        raise click.UsageError(f"The file of certificates {ca_file or os.environ['SSL_CERT_FILE']} {error.problem}.") from None

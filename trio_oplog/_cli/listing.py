@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import trio
 
-from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import ca_file_option, open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import make_console, print_operations, read_reply
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListClient, ListQuery, read_time
@@ -41,6 +41,7 @@ def _read_since(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most so many.")
 @workspace_option
 @secret_option
+@ca_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoint's answer as it is.")
 def command(
     *,
@@ -54,6 +55,7 @@ def command(
     limit: int,
     workspace: str,
     secret_file: Path | None,
+    ca_file: Path | None,
     as_json: bool,
 ) -> None:
     """Show stored operations, the newest first."""
@@ -70,7 +72,7 @@ def command(
         )
     except QueryError as error:
         raise click.UsageError(f"The value of {error}.") from None
-    reply = trio.run(_fetch, source_of, secret_file, query)
+    reply = trio.run(_fetch, source_of, secret_file, ca_file, query)
     if as_json:
         click.echo(reply)
         return
@@ -80,9 +82,9 @@ def command(
     click.echo(_summary(len(operations), query), err=True)
 
 
-async def _fetch(dest: str | None, secret_file: Path | None, query: ListQuery) -> bytes:
-    async with open_destination(dest, secret_file, must_exist=True) as destination:
-        return await ListClient(destination.url, destination.secret, http=destination.http).fetch(query)
+async def _fetch(dest: str | None, secret_file: Path | None, ca_file: Path | None, query: ListQuery) -> bytes:
+    async with open_destination(dest, secret_file, ca_file, must_exist=True) as (url, http, secret, trusted):
+        return await ListClient(url, secret, http=http, ca_file=trusted).fetch(query)
 
 
 def _summary(count: int, query: ListQuery) -> str:

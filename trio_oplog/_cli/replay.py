@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import Destination, ca_file_option, open_destination, secret_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
@@ -49,13 +49,14 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
 @workspace_option
 @secret_option
-def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None) -> None:
+@ca_file_option
+def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None, ca_file: Path | None) -> None:
     """Run recorded sessions through the real path and show the operations that came back from the store.
 
     A CAPTURE has one JSON object a line: {"dir": "c2s" or "s2c", "t": seconds since the start, "frame": the text}.
     Replaying a session again changes nothing: its operations have the same ids each time.
     """
-    outcome = trio.run(_replay, captures, dest, workspace, secret_file)
+    outcome = trio.run(_replay, captures, dest, workspace, secret_file, ca_file)
     if outcome.shown:
         print_operations(outcome.shown, make_console())
     click.echo(outcome.summary, err=True)
@@ -100,12 +101,14 @@ class _Tray:
         self.operations.append(operation)
 
 
-async def _replay(paths: Sequence[Path], dest: str | None, workspace: str, secret_file: Path | None) -> _Outcome:
+async def _replay(
+    paths: Sequence[Path], dest: str | None, workspace: str, secret_file: Path | None, ca_file: Path | None
+) -> _Outcome:
     sessions = [capture.survey(path) for path in paths]
     frames = sum(session.frames for session in sessions)
     recorded: dict[str, datetime] = {}
-    async with open_destination(dest, secret_file) as destination:
-        list_client = ListClient(destination.url, destination.secret, http=destination.http)
+    async with open_destination(dest, secret_file, ca_file) as destination:
+        list_client = ListClient(destination.url, destination.secret, http=destination.http, ca_file=destination.ca_file)
         # A wrong address or secret is better known before than after.
         await list_client.fetch(ListQuery(workspace_id=workspace, limit=1))
         async with _open_client(destination) as client:
@@ -122,7 +125,8 @@ async def _replay(paths: Sequence[Path], dest: str | None, workspace: str, secre
 
 
 def _open_client(destination: Destination) -> Client:
-    return Client(destination.url, destination.secret, http=destination.http, drain_timeout=_DRAIN_TIMEOUT)
+    url, http, secret, ca_file = destination
+    return Client(url, secret, http=http, ca_file=ca_file, drain_timeout=_DRAIN_TIMEOUT)
 
 
 async def _play(

@@ -12,7 +12,7 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import Destination, ca_file_option, open_destination, secret_option, workspace_option
 from trio_oplog._delivery import Client
 from trio_oplog._errors import StoreError
 from trio_oplog._listing import ListClient
@@ -33,6 +33,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
 @workspace_option
 @secret_option
+@ca_file_option
 @click.option("--user", metavar="ID", help="Who calls; else whom the client claims to be.")
 @click.option("--source", metavar="NAME", default="mcp", show_default=True, help="What kind of client calls.")
 @click.option(
@@ -57,6 +58,7 @@ def command(
     dest: str | None,
     workspace: str,
     secret_file: Path | None,
+    ca_file: Path | None,
     user: str | None,
     source: str,
     grace: float,
@@ -68,22 +70,31 @@ def command(
     errors of the server are its own, and so is the exit status.
     """
     config = Config(source=source, workspace_id=workspace, user_id=user, transport="stdio")
-    return trio.run(_wrap, words, dest, secret_file, config, grace, kill_after)
+    return trio.run(_wrap, words, dest, secret_file, ca_file, config, grace, kill_after)
 
 
 async def _wrap(
-    words: Sequence[str], dest: str | None, secret_file: Path | None, config: Config, grace: float, kill_after: float
+    words: Sequence[str],
+    dest: str | None,
+    secret_file: Path | None,
+    ca_file: Path | None,
+    config: Config,
+    grace: float,
+    kill_after: float,
 ) -> int:
     async with AsyncExitStack() as stack:
         client: Client | None = None
         operations: OperationsList | None = None
-        destination = await _open(stack, dest, secret_file)
+        destination = await _open(stack, dest, secret_file, ca_file)
         # While the server runs signals are for it; after that nothing may keep the records from being delivered.
         stack.enter_context(_deaf())
         if destination is not None:
-            url, http, secret = destination
-            client = await stack.enter_async_context(Client(url, secret, http=http, drain_timeout=_DRAIN_TIMEOUT))
-            operations = OperationsList(list_client=ListClient(url, secret, http=http), workspace_id=config.workspace_id)
+            url, http, secret, ca_file = destination
+            client = await stack.enter_async_context(
+                Client(url, secret, http=http, ca_file=ca_file, drain_timeout=_DRAIN_TIMEOUT)
+            )
+            list_client = ListClient(url, secret, http=http, ca_file=ca_file)
+            operations = OperationsList(list_client=list_client, workspace_id=config.workspace_id)
         interceptor = None if client is None else Interceptor(client, config)
         try:
             status, _ = await wrap(words, interceptor, operations=operations, grace=grace, kill_after=kill_after)
@@ -95,9 +106,9 @@ async def _wrap(
     return status
 
 
-async def _open(stack: AsyncExitStack, dest: str | None, secret_file: Path | None) -> Destination | None:
+async def _open(stack: AsyncExitStack, dest: str | None, secret_file: Path | None, ca_file: Path | None) -> Destination | None:
     try:
-        return await stack.enter_async_context(open_destination(dest, secret_file))
+        return await stack.enter_async_context(open_destination(dest, secret_file, ca_file))
     except StoreError as error:
         # The server is somebody's tool, and this is only its log.
         click.echo(f"trio-oplog: {error}; the server runs, and nothing is recorded", err=True)

@@ -6,8 +6,8 @@ In: operations, by ``Client.submit()`` from any thread.  Out: HTTP requests, and
     2  record.py      one operation on its way, encoded once; ledger.py counts what becomes of it
     3  queue.py       the bounded queue between submit() and delivery
     4  memory.py      without a spool, records wait in the queue; with one, in a file: spool.py, spool_file.py
-    5  worker.py      takes batches to the endpoint; retry.py says when to try again
-    6  request.py     one batch -> one HTTP request, and what its answer means
+    5  worker.py      takes groups of records (group.py) to the endpoint; retry.py says when to try again
+    6  request.py     one group -> one HTTP request; verdict.py says what its answer means
     7  tee.py         one Submitter that feeds several
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -24,6 +25,7 @@ from trio_oplog._delivery.spool import Spool, SpoolBacklog
 from trio_oplog._delivery.worker import Backlog, DeliveryWorker
 from trio_oplog._errors import ClientStateError, ConfigError
 from trio_oplog._operation import Operation, shrink
+from trio_oplog._reach import check_ca_file
 from trio_oplog._wire import converter
 
 _MIB: Final = 1024 * 1024
@@ -46,8 +48,11 @@ class Client:
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
         capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
             to it and needs no room; it counts as queued until that task runs, one more than ``capacity`` at the most.
-        http: A ready HTTP client, for TLS, proxies or an in-process transport.  It is not closed.  Without one the client makes
-            its own, which uses no proxy of the environment.
+        http: A ready HTTP client, for proxies, client certificates or an in-process transport.  It is not closed.  Without one
+            the client makes its own, which uses no proxy of the environment.
+        ca_file: A file of certificates in PEM form that an ``https`` endpoint is verified with, in place of all others.  Without
+            one the environment variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count, else the package ``certifi``.  Not
+            together with ``http``.
         concurrency: The most requests at one time; at least 1.
         request_timeout: How long one request may take from first to last byte, in seconds.
         drain_timeout: How long leaving the block may take, in seconds; 0 gives up at once.
@@ -64,7 +69,8 @@ class Client:
         spool: Where operations wait on disk until the endpoint has stored them.  Without one they wait in memory.
 
     Raises:
-        ConfigError: A value is wrong; the error names it.  Nothing was made.
+        ConfigError: A value is wrong; the error names it.  Nothing was made.  On entering: the certificates to trust cannot be
+            read.
         SpoolInUseError: On entering: another process or client has the spool.
         SpoolError: On entering: the spool's file cannot be opened, or is something else.
     """
@@ -76,6 +82,7 @@ class Client:
         capacity: int = 1024,
         *,
         http: httpx.AsyncClient | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         concurrency: int = 16,
         request_timeout: float = 5.0,
         drain_timeout: float = 5.0,
@@ -101,6 +108,7 @@ class Client:
             raise ConfigError("retry", "must be a Retry")
         if http is not None and not isinstance(http, httpx.AsyncClient):
             raise ConfigError("http", "must be an httpx.AsyncClient")
+        trusted = check_ca_file(ca_file, http)
         if on_drop is not None and not callable(on_drop):
             raise ConfigError("on_drop", "must be callable")
         if spool is not None and not isinstance(spool, Spool):
@@ -111,7 +119,7 @@ class Client:
         self._record_max = record_max_bytes
         self._ledger = Ledger(on_drop)
         self._queue = Queue(capacity, queue_bytes, Overflow(overflow))
-        self._endpoint = Endpoint(endpoint, secret, http, request_timeout)
+        self._endpoint = Endpoint(endpoint, secret, http, request_timeout, trusted)
         self._backlog: Backlog
         if spool is None:
             self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
@@ -124,7 +132,6 @@ class Client:
             self._backlog,
             batch_size=batch_size,
             batch_bytes=batch_bytes,
-            record_max=record_max_bytes,
         )
         self._inbox = ThreadInbox(capacity)
         self._number = 0
@@ -212,12 +219,15 @@ class Client:
 
     @property
     def healthy(self) -> bool:
-        """Whether the client is open, its endpoint not known to be down and its spool not failing."""
+        """Whether the client is open, its endpoint not known to be down or behind a wrong path, and its spool not failing."""
         return not (self._queue.closed or self._worker.breaker.is_open or self._backlog.failing)
 
     @property
     def last_error(self) -> str | None:
-        """Why the last request that failed did, in a few words such as ``HTTP 503``; ``None`` if none ever did."""
+        """Why the last request that failed did, in a few words; ``None`` if none ever did.
+
+        Such as ``HTTP 503``, ``HTTP 401: the secret is wrong``, ``TLS: unknown authority`` or ``HTTP 400: tool is wrong``.
+        """
         return self._worker.last_error
 
     @property
@@ -243,6 +253,7 @@ class Client:
             dropped=MappingProxyType(dropped),
             queued=len(self._queue) + waiting + self._backlog.pending,
             in_flight=ledger.in_flight,
+            held=MappingProxyType(self._worker.held()),
             recovered=self._backlog.recovered,
             spooled=self._backlog.spooled,
             peak_queued=self._queue.peak,
@@ -302,10 +313,13 @@ class Client:
             with self._delivering:
                 async with trio.open_nursery() as service:
                     await service.start(self._backlog.run)
-                    async with trio.open_nursery() as workers:
-                        for _ in range(self._concurrency):
-                            await workers.start(self._worker.run)
-                        self._running.set()
+                    try:
+                        async with trio.open_nursery() as workers:
+                            for _ in range(self._concurrency):
+                                await workers.start(self._worker.run)
+                            self._running.set()
+                    finally:
+                        self._worker.close()
                     service.cancel_scope.cancel()
         finally:
             self._running.set()

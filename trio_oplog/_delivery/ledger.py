@@ -31,7 +31,7 @@ class DropReason(StrEnum):
     TOO_LARGE = "too_large"
     """It was over ``record_max_bytes``, or the endpoint's limit, even with digests in place of its payload."""
     REJECTED = "rejected"
-    """The endpoint said that it will never take it."""
+    """The endpoint said that it will never take it, or something on the way kept refusing it while others got through."""
     FAILED = "failed"
     """The attempts or the time that ``Retry`` allows ran out."""
     DRAIN_TIMEOUT = "drain_timeout"
@@ -56,6 +56,8 @@ class Statistics:
         dropped: Records that were given up, by reason; every reason is there.
         queued: Records that wait in memory or in the spool.
         in_flight: Records that a request is being made for, or that wait to be tried again.
+        held: How many of ``in_flight`` have failed and wait to be tried again, by why they failed last, such as
+            ``HTTP 401: the secret is wrong``; only the reasons that there are.
         recovered: How many of ``submitted`` an earlier run left in the spool.
         spooled: How many of this run's records were committed to the spool's file, for better or worse.
         peak_queued: The most records that ever waited in the queue in memory.
@@ -71,6 +73,7 @@ class Statistics:
     dropped: Mapping[DropReason, int]
     queued: int
     in_flight: int
+    held: Mapping[str, int]
     recovered: int
     spooled: int
     peak_queued: int

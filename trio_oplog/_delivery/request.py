@@ -1,114 +1,22 @@
-"""Step 8: one batch -> HTTP POST, and what the answer means."""
+"""Step 8: one batch -> HTTP POST -> what came back."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import httpx
-import msgspec
 import trio
-from attrs import field, frozen
 
 from trio_oplog._delivery.record import Record
+from trio_oplog._delivery.verdict import Reply, name_redirect
+from trio_oplog._reach import make_tls, name_failure
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 ANSWER_MAX_BYTES: Final = 8 * 1024 * 1024
-
-
-class Verdict(Enum):
-    """What an answer means for the records of its request."""
-
-    STORED = auto()
-    """Every one is stored."""
-    ACCOUNT = auto()
-    """The answer says which are stored and which are refused."""
-    AGAIN = auto()
-    """None is stored; the same request may succeed later."""
-    TOO_LARGE = auto()
-    """The body was too large."""
-    NO_BATCHES = auto()
-    """The endpoint does not know batches."""
-    REFUSED = auto()
-    """None will ever be stored."""
-
-
-@frozen(kw_only=True)
-class Reply:
-    """What came back from one request.
-
-    Attributes:
-        status: The HTTP status; ``None`` when no answer came.
-        retry_after: The header of that name.
-        body: The answer, cut where it is longer than anything that an endpoint has to say.
-        problem: In a few words why there is no good answer, fit for a log; ``""`` for a 2xx.
-    """
-
-    status: int | None
-    retry_after: str | None = None
-    body: bytes = field(default=b"", repr=False)
-    problem: str = ""
-
-
-@frozen
-class Answer:
-    """A verdict; with ``ACCOUNT``, the records it speaks of, by their place in the request."""
-
-    verdict: Verdict
-    stored: Collection[int] = ()
-    refused: Mapping[int, str] = field(factory=dict, repr=False)
-
-
-class _RefusedLine(msgspec.Struct):
-    line: int = 0
-    id: str | None = None
-    error: str = ""
-
-
-class _Account(msgspec.Struct):
-    stored: list[str]
-    refused: list[_RefusedLine] = []
-
-
-_read_account = msgspec.json.Decoder(_Account).decode
-
-
-def judge(reply: Reply, ids: Sequence[str], retryable: Collection[int], *, batch: bool) -> Answer:
-    """Read an answer.
-
-    Args:
-        reply: What came back.
-        ids: The operation ids of the request, in its order.
-        retryable: The HTTP statuses that ask for another attempt.
-        batch: Whether the request was ``application/x-ndjson``.
-    """
-    status = reply.status
-    if status is None or status in retryable:
-        return Answer(Verdict.AGAIN)
-    if 200 <= status < 300:
-        return _read(reply.body, ids) if batch else Answer(Verdict.STORED)
-    if status == 413:
-        return Answer(Verdict.TOO_LARGE)
-    if batch and status in (400, 415):
-        return Answer(Verdict.NO_BATCHES)
-    return Answer(Verdict.REFUSED)
-
-
-def _read(body: bytes, ids: Sequence[str]) -> Answer:
-    try:
-        account = _read_account(body)
-    except msgspec.MsgspecError:
-        # It said yes to something it gives no account of: it took the batch for one operation, or is no collector at all.
-        return Answer(Verdict.NO_BATCHES)
-    if len(account.stored) == len(ids) and account.stored == list(ids):
-        return Answer(Verdict.STORED)
-    names = set(account.stored)
-    stored = {place for place, name in enumerate(ids) if name in names}
-    refused = {line.line - 1: line.error for line in account.refused if 0 < line.line <= len(ids)}
-    return Answer(Verdict.ACCOUNT, stored, {place: error for place, error in refused.items() if place not in stored})
 
 
 def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tuple[list[Record], bool]]:
@@ -162,7 +70,14 @@ class Endpoint:
     cancelled request can leave a connection in httpcore's pool that is neither used nor free, for ever.
     """
 
-    def __init__(self, url: httpx.URL, secret: str, http: httpx.AsyncClient | None, request_timeout: float) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        secret: str,
+        http: httpx.AsyncClient | None,
+        request_timeout: float,
+        ca_file: Path | None = None,
+    ) -> None:
         self.name = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         self.requests = 0
         self._url = url
@@ -174,12 +89,17 @@ class Endpoint:
         }
         self._http = http
         self._timeout = request_timeout
+        self._ca_file = ca_file
         # Trusts nobody, which is right for plain HTTP; where there is TLS, open() makes a real one.
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._idle: list[httpx.AsyncClient] = []
 
     async def open(self) -> None:
-        """Make the first HTTP client: in a thread, since loading the modules and certificates of it takes a tenth of a second."""
+        """Make the first HTTP client: in a thread, since loading the modules and certificates of it takes a tenth of a second.
+
+        Raises:
+            ConfigError: The certificates to trust cannot be read.
+        """
         if self._http is None:
             self._idle.append(await trio.to_thread.run_sync(self._make_first_client))
         else:
@@ -187,7 +107,7 @@ class Endpoint:
 
     def _make_first_client(self) -> httpx.AsyncClient:
         if self._url.scheme == "https":
-            self._tls = httpx.create_ssl_context(trust_env=False)
+            self._tls = make_tls(self._ca_file)
         return self._make_client()
 
     async def post(self, body: bytes, content_type: str) -> Reply:
@@ -226,10 +146,15 @@ class Endpoint:
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 -- whatever a transport raises, the record was not acknowledged
-            return Reply(status=None, problem=type(error).__name__)
-        status = response.status_code
-        problem = "" if response.is_success else f"HTTP {status}"
-        return Reply(status=status, retry_after=response.headers.get("Retry-After"), body=content, problem=problem)
+            return Reply(status=None, problem=name_failure(error))
+        redirect = name_redirect(self._url, response.headers.get("Location", "")) if 300 <= response.status_code < 400 else ""
+        return Reply(
+            status=response.status_code,
+            retry_after=response.headers.get("Retry-After"),
+            content_type=response.headers.get("Content-Type", ""),
+            redirect=redirect,
+            body=content,
+        )
 
     async def _read(self, response: httpx.Response, content_type: str) -> bytes:
         """Read an answer up to a limit.  Where the status alone says everything, a body that fails to come changes nothing."""

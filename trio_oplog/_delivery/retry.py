@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any
 
 import trio
 from attrs import Attribute, field, frozen
 
+from trio_oplog._delivery.verdict import OUTAGES
 from trio_oplog._errors import ConfigError
-
-RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def positive(_: Any, attribute: Attribute[Any], value: object) -> None:
@@ -56,11 +55,12 @@ class Retry:
     Attributes:
         attempts: The most requests that are made for one record; ``None`` for no limit but ``time_limit``.
         time_limit: How long one record is tried, in seconds from its first attempt.  A record in a spool is given up only when
-            the endpoint took others in that time: an outage never costs it.
+            the endpoint took others in that time, between any two of its attempts: an outage never costs it.
         base_delay: The longest delay before the second attempt, in seconds; it doubles with each failure.
         max_delay: The longest delay of all, in seconds.
         max_retry_after: The longest ``Retry-After`` that is honoured, in seconds; a longer one is cut to it (RFC 9110, 10.2.3).
-        statuses: The HTTP status codes after which a record is tried again; every other 4xx and 5xx rejects it.
+        statuses: The HTTP status codes that mean an outage, after which a record is tried again: 408, 425, 429 and every 5xx but
+            501 and 505.  Of the others only 400, 413, 415 and 422 are a verdict on a record.
         open_after: How many failures in a row mean that the endpoint is down; at least 1.
         random: Yields a number from 0 to 1 to scale each delay with.
         clock: The time in seconds since the epoch, for a ``Retry-After`` that is a date.
@@ -74,7 +74,7 @@ class Retry:
     base_delay: float = field(default=0.5, validator=positive)
     max_delay: float = field(default=30.0, validator=positive)
     max_retry_after: float = field(default=120.0, validator=positive)
-    statuses: frozenset[int] = field(default=RETRYABLE, converter=_frozen_set, validator=_status_codes)
+    statuses: frozenset[int] = field(default=OUTAGES, converter=_frozen_set, validator=_status_codes)
     open_after: int = field(default=3)
     random: Callable[[], float] = field(default=random.random, validator=_callable, repr=False)
     clock: Callable[[], float] = field(default=time.time, validator=_callable, repr=False)
@@ -115,17 +115,22 @@ class Breaker:
     def __init__(self, retry: Retry, endpoint: str, log: Callable[..., None]) -> None:
         self.is_open = False
         self.given_up = False
-        self.successes = 0
         self._retry = retry
         self._endpoint = endpoint
         self._log = log
         self._failures = 0
+        self._told: set[str] = set()
         self._openings = 0
         self._until = -math.inf
         self._since = 0.0
         self._closed = trio.Event()
         # Trio's Lock hands over in order of arrival: a record that always fails cannot keep the probe to itself.
         self._probe = trio.Lock()
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether no request has failed since the endpoint last answered."""
+        return self._failures == 0
 
     async def admit(self) -> bool:
         """Wait until a request may go out.
@@ -149,7 +154,6 @@ class Breaker:
 
     def success(self, *, probe: bool) -> None:
         """The endpoint answered, if only to refuse."""
-        self.successes += 1
         self._failures = 0
         if self.is_open:
             self.is_open = False
@@ -165,10 +169,15 @@ class Breaker:
             self.is_open = True
             self._since = trio.current_time()
             self._closed = trio.Event()
+            self._told = {problem}
             self._wait(pause)
             self._log("%s does not take operations (%s); trying one request at a time", self._endpoint, problem)
         elif probe and self.is_open:
             self._wait(pause)
+            if problem not in self._told:
+                # Once each: what ends one problem often shows the next, such as a server that is back with another secret.
+                self._told.add(problem)
+                self._log("%s still does not take operations (%s)", self._endpoint, problem)
         self.unknown(probe=probe)
 
     def give_up(self) -> None:

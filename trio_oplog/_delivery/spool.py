@@ -249,7 +249,7 @@ class SpoolBacklog:
             del self._dead[: -self._spool.dead_max]
 
     def abandoned(self, records: Sequence[Record]) -> None:
-        """They wait for the next run."""
+        """They wait for another turn, or for the next run."""
         self._ledger.in_flight -= len(records)
         self.pending += len(records)
         self._enter_memory(records)
@@ -418,7 +418,7 @@ class SpoolBacklog:
         need = sum(map(row_size, rest)) + file.bytes - self._spool.max_bytes
         # From old to new: what memory holds of the file, what is in the file only, what is not in it yet.
         victims: list[Record] = []
-        for record in self._ready:
+        for record in sorted(self._ready, key=lambda record: record.number):  # a worker may have given some back
             if need <= 0:
                 break
             if record.saved:

@@ -1,18 +1,25 @@
-"""Step 8: sees each batch through: attempts, pauses, halves, until every record of it has met its fate."""
+"""Step 8: sees each group of records through: attempts, pauses, halves, until every record of it has met its fate.
+
+Nothing waits for a record that fails.  A group that is to be tried again is held, and its worker takes other work meanwhile.
+What happens to the others is also what tells an outage from a record that the endpoint, or a filter on the way, cannot stand.
+"""
 
 from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 import trio
 
+from trio_oplog._delivery.batching import Batching
+from trio_oplog._delivery.group import Group, Held
 from trio_oplog._delivery.ledger import DropReason, Ledger, logger
 from trio_oplog._delivery.record import Record
-from trio_oplog._delivery.request import JSON, NDJSON, Answer, Endpoint, Reply, Verdict, judge, pack
+from trio_oplog._delivery.request import JSON, NDJSON, Endpoint, pack
 from trio_oplog._delivery.retry import Breaker, Retry
+from trio_oplog._delivery.verdict import Answer, Reply, Verdict, judge
 from trio_oplog._errors import WireError
 
 
@@ -49,7 +56,8 @@ class Backlog(Protocol):
     async def take(self, count: int, max_bytes: int) -> Sequence[Record]:
         """Wait for sealed records, which are in flight from then on; none when there will never be any.
 
-        They may weigh more than that, by less than one record: what exceeds a request goes with the next.
+        They may weigh more than that, by less than one record: what exceeds a request goes with the next.  A call that is
+        cancelled has taken nothing.
         """
         ...
 
@@ -58,8 +66,21 @@ class Backlog(Protocol):
         ...
 
     def abandoned(self, records: Sequence[Record]) -> None:
-        """Delivery ends while these are in flight."""
+        """These are no longer in flight, and not delivered: they wait for another turn, or are lost where the block is left."""
         ...
+
+
+# How often a record fails while others get through before it is held against it.  Some of the servers behind one address may
+# refuse everybody for a moment, and others do not.
+_STRIKES: Final = 4
+# How long something new may take to come before a held group has another turn; two in a row would keep the probe from the others.
+_TURN: Final = 0.05
+# How many groups from a spool are held while the endpoint is down: enough that the next probe is always another one, in case that
+# something in the last one is all that is wrong.  The others wait in the file.
+_HELD_WHILE_DOWN: Final = 4
+_FAILED: Final = frozenset({Verdict.OUTAGE, Verdict.WRONG_PATH, Verdict.BLOCKED})
+# What says nothing of the records of a batch, so that parts of it would fare no better.
+_BUSY: Final = (None, 429, 503)
 
 
 class _LeavingError(Exception):
@@ -78,7 +99,6 @@ class DeliveryWorker:
         *,
         batch_size: int,
         batch_bytes: int,
-        record_max: int,
     ) -> None:
         self.breaker = Breaker(retry, endpoint.name, logger.warning)
         self.failed_requests = 0
@@ -87,23 +107,44 @@ class DeliveryWorker:
         self._retry = retry
         self._ledger = ledger
         self._backlog = backlog
-        self._batch_size = batch_size
-        self._batch_bytes = batch_bytes
-        self._record_max = record_max
+        self._batching = Batching(endpoint.name, batch_size, batch_bytes)
+        self._held = Held()
+        self._backlog_is_next = False
+        self._todos: dict[int, list[Group]] = {}  # of each task that has work, by its identity
+
+    def held(self) -> Mapping[str, int]:
+        """How many records have failed and wait for another attempt, by why they failed last."""
+        problems: dict[str, int] = {}
+        for group in self._unsettled():
+            if group.problem:
+                problems[group.problem] = problems.get(group.problem, 0) + len(group.records)
+        return problems
+
+    def _unsettled(self) -> Iterator[Group]:
+        yield from self._held
+        for todo in self._todos.values():
+            yield from todo
 
     def leave(self) -> None:
         """The block is being left: where the records are safe, do not wait for an endpoint that is down."""
         if self._backlog.durable:
             self.breaker.give_up()
 
+    def close(self) -> None:
+        """Give back what is still held; every task has ended."""
+        while self._held:
+            self._backlog.abandoned(self._held.pop().records)
+
     @trio.lowlevel.enable_ki_protection  # Ctrl-C is for the task that runs the block; the ledger must not be left half-written
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Deliver until the backlog is closed and empty."""
+        """Deliver until the backlog is closed and empty, and what failed is settled or safe."""
         task_status.started()
-        while records := await self._backlog.take(self._batch_size, self._batch_bytes):
+        while todo := await self._next():
             abandoned = True
+            self._todos[id(todo)] = todo
             try:
-                await self._deliver(records)
+                while todo:
+                    todo[:1] = await self._send(todo[0])
                 abandoned = False
             except _LeavingError:
                 return
@@ -113,65 +154,81 @@ class DeliveryWorker:
                 # The message of the exception is left out: it may quote what it choked on.
                 logger.error("bug in trio_oplog: %s in %s line %s", type(bug).__name__, place.name, place.lineno)
             finally:
-                left = [record for record in records if not record.settled]
+                del self._todos[id(todo)]
+                left = [record for group in todo for record in group.records if not record.settled]
                 if left and abandoned:
                     self._backlog.abandoned(left)
                 elif left:
                     self._drop(left, DropReason.INTERNAL)
 
-    async def _deliver(self, records: Sequence[Record]) -> None:
-        for group, may_batch in pack(records, self._batch_size, self._batch_bytes):
-            await self._see_through(group, as_batch=may_batch)
+    async def _next(self) -> list[Group]:
+        """Wait for work: what is held and due, or what is new, in turns; none when there will never be any."""
+        while True:
+            now, due = trio.current_time(), self._held.due
+            if self._held.is_full or (due <= now and not self._backlog_is_next):
+                await trio.sleep_until(due)
+                if self._held.due <= trio.current_time():  # else another worker has taken it
+                    self._backlog_is_next = True
+                    return [self._held.pop()]
+                continue
+            with trio.move_on_at(max(due, now + _TURN)) as scope:
+                records = await self._backlog.take(self._batching.size, self._batching.max_bytes)
+            self._backlog_is_next = False
+            if scope.cancelled_caught:
+                continue
+            if records:
+                began = trio.current_time()
+                groups = pack(records, self._batching.size, self._batching.max_bytes)
+                return [Group(group, may_batch, began) for group, may_batch in groups]
+            if self._backlog.durable or not self._held:
+                return []
+            await trio.sleep_until(self._held.due)
 
-    async def _see_through(self, records: list[Record], *, as_batch: bool, began: float | None = None) -> None:
-        """Send one body until each of its records is settled."""
-        began = trio.current_time() if began is None else began
-        failures = 0
-        healthy_before = self.breaker.successes
-        while records:
-            if as_batch and self._batch_size == 1 and len(records) > 1:
-                # Another worker learned meanwhile that this endpoint knows no batches.
-                await self._each(records)
-                return
-            deadline = math.inf if self._backlog.durable else began + self._retry.time_limit
-            sent = await self._attempt(records, deadline, as_batch=as_batch and self._batch_size > 1)
-            if sent is None:
-                self._drop(records, DropReason.FAILED)
-                return
-            reply, answer = sent
-            match answer.verdict:
-                case Verdict.STORED:
-                    self._stored(records)
-                    return
-                case Verdict.TOO_LARGE:
-                    await self._too_large(records)
-                    return
-                case Verdict.NO_BATCHES:
-                    if self._batch_size > 1:
-                        self._batch_size = 1
-                        logger.warning(
-                            "%s takes no batches (%s); one by one from now on", self._endpoint.name, reply.problem or "no account"
-                        )
-                    await self._each(records)
-                    return
-                case Verdict.REFUSED:
-                    self._refused(records, reply.problem)
-                    return
-                case Verdict.ACCOUNT:
-                    records = self._book(records, answer)
-            failures += 1
-            if len(records) > 1 and failures > 1 and reply.status is not None and reply.status not in (429, 503):
-                # Something in it may be what the endpoint fails on.  Its neighbours must not pay for it.
-                await self._halve(records, began)
-                return
-            healthy = reply.status is not None and self.breaker.successes > healthy_before
-            if records and not await self._may_try_again(failures, began, endpoint_is_healthy=healthy):
-                self._drop(records, DropReason.FAILED)
-                return
+    async def _send(self, group: Group) -> list[Group]:
+        """Make one request.
 
-    async def _attempt(self, records: Sequence[Record], deadline: float, *, as_batch: bool) -> tuple[Reply, Answer] | None:
-        """Make one request, once the breaker lets it out.  None: that would be after the deadline."""
-        with trio.move_on_at(deadline) as scope:
+        Returns:
+            What is to be sent next in place of the group: nothing once its records are settled or held.
+        """
+        as_batch = group.as_batch and self._batching.size > 1
+        if len(group.records) > 1 and not as_batch:
+            # It was learned meanwhile that this endpoint knows no batches.
+            return group.one_by_one()
+        sent = await self._attempt(group, as_batch=as_batch)
+        if sent is None:
+            self._drop(group.records, DropReason.FAILED)
+            return []
+        reply, answer = sent
+        group.problem = answer.problem
+        match answer.verdict:
+            case Verdict.STORED:
+                if as_batch:
+                    self._batching.accepted()
+                if group.doubted:
+                    self._batching.doubted(group.doubted)
+                self._stored(group.records)
+                return []
+            case Verdict.ACCOUNT:
+                self._batching.accepted()
+                group.records = self._book(group.records, answer)
+                if not group.records:
+                    return []
+            case Verdict.REFUSED:
+                self._batching.explained()
+                self._refused(group.records, answer.problem)
+                return []
+            case Verdict.BATCH_REFUSED:
+                return self._divided(group, answer)
+            case Verdict.NO_BATCHES:
+                self._batching.unknown(answer.problem)
+                return group.one_by_one()
+            case Verdict.TOO_LARGE:
+                return self._too_large(group)
+        return self._failed(group, reply, answer, as_batch=as_batch)
+
+    async def _attempt(self, group: Group, *, as_batch: bool) -> tuple[Reply, Answer] | None:
+        """Make one request, once the breaker lets it out.  None: that would be after the time that its records have."""
+        with trio.move_on_at(math.inf if self._backlog.durable else group.began + self._retry.time_limit) as scope:
             probe = await self.breaker.admit()
         if scope.cancelled_caught:
             return None
@@ -181,70 +238,116 @@ class DeliveryWorker:
         told = False
         try:
             if as_batch:
-                reply = await self._endpoint.post(b"\n".join([record.wire for record in records]) + b"\n", NDJSON)
+                reply = await self._endpoint.post(b"\n".join([record.wire for record in group.records]) + b"\n", NDJSON)
             else:
-                reply = await self._endpoint.post(records[0].wire, JSON)
-            answer = judge(reply, [record.id for record in records], self._retry.statuses, batch=as_batch)
-            if answer.verdict is Verdict.AGAIN:
-                self.failed_requests += 1
-                self.last_error = reply.problem
-                told = True
-                self.breaker.failure(reply.problem, self._retry.pause(reply.retry_after), probe=probe)
-                logger.info("a request to %s failed: %s", self._endpoint.name, reply.problem)
-            else:
-                told = True
+                reply = await self._endpoint.post(group.records[0].wire, JSON)
+            answer = judge(reply, [record.id for record in group.records], self._retry.statuses, batch=as_batch)
+            told = True
+            if answer.verdict not in _FAILED:
                 self.breaker.success(probe=probe)
+            else:
+                self.failed_requests += 1
+                self.last_error = answer.problem
+                logger.info("a request to %s failed: %s", self._endpoint.name, answer.problem)
+                if probe or not self._may_be_the_records(group, answer):
+                    pause = 0.0 if answer.verdict is Verdict.BLOCKED else self._retry.pause(reply.retry_after)
+                    self.breaker.failure(answer.problem, pause, probe=probe)
         finally:
             if not told:
                 self.breaker.unknown(probe=probe)
         return reply, answer
 
-    async def _may_try_again(self, failures: int, began: float, *, endpoint_is_healthy: bool) -> bool:
-        """Pause before the next attempt; False when there is none."""
-        retry = self._retry
-        delay = retry.delay(failures)
-        out = (
-            retry.attempts is not None and failures >= retry.attempts
-        ) or trio.current_time() + delay >= began + retry.time_limit
-        if out and self._backlog.durable:
-            # What is safe on the disk outlives any outage.  Only a record that the endpoint fails on while it takes others goes.
-            out = endpoint_is_healthy
-        if out:
+    def _may_be_the_records(self, group: Group, answer: Answer) -> bool:
+        """Whether a failure says so little of the endpoint that it is none of the breaker's business."""
+        # A batch is searched for the record that a filter may have meant; where it is the path, the first record alone tells.
+        return answer.verdict is Verdict.BLOCKED and (len(group.records) > 1 or self._others_got_through(group))
+
+    def _others_got_through(self, group: Group) -> bool:
+        """Whether records were stored since this group first failed."""
+        return self._ledger.delivered > group.delivered_before
+
+    def _failed(self, group: Group, reply: Reply, answer: Answer, *, as_batch: bool) -> list[Group]:
+        """Decide what becomes of a group none of which is stored: parts of it are sent, or it waits, or it is given up."""
+        delivered = self._ledger.delivered
+        others_got_through = delivered > group.delivered_before
+        if delivered > group.delivered_last or (
+            answer.verdict is Verdict.BLOCKED and others_got_through and self.breaker.is_steady
+        ):
+            group.strikes += 1
+            group.struck_at = min(group.struck_at, trio.current_time())
+        group.delivered_before = min(group.delivered_before, delivered)
+        group.delivered_last = delivered
+        group.failures += 1
+        if as_batch and self._is_divisible(group, reply, answer, others_got_through=others_got_through):
+            return self._divided(group, answer)
+        if answer.verdict is Verdict.BLOCKED and group.strikes >= _STRIKES:
+            self._batching.explained()
+            self._refused(group.records, f"{answer.problem}, while others are stored")
+        else:
+            self._hold(group)
+        return []
+
+    def _is_divisible(self, group: Group, reply: Reply, answer: Answer, *, others_got_through: bool) -> bool:
+        if answer.verdict is Verdict.BLOCKED or (answer.is_format and not self._batching.known):
+            return True
+        if len(group.records) == 1 or group.failures == 1:
             return False
-        if not self.breaker.is_open:
-            await trio.sleep(delay)
-        return True
+        # Something in it may be what the endpoint fails on.  Its neighbours must not pay for it.
+        return others_got_through or (answer.verdict is not Verdict.WRONG_PATH and reply.status not in _BUSY)
 
-    async def _each(self, records: Sequence[Record]) -> None:
-        for record in records:
-            await self._see_through([record], as_batch=False)
+    def _divided(self, group: Group, answer: Answer) -> list[Group]:
+        """Parts of a batch that was refused: to find the record that is meant, or that batches are."""
+        group.delivered_before = min(group.delivered_before, self._ledger.delivered)
+        doubted = answer.problem if answer.is_format else ""
+        if self._batching.known and len(group.records) > 1:
+            return group.halves(doubted=doubted)
+        return group.first_and_rest(doubted=doubted) if answer.is_format or len(group.records) == 1 else group.halves()
 
-    async def _halve(self, records: list[Record], began: float | None = None) -> None:
-        middle = len(records) // 2
-        await self._see_through(records[:middle], as_batch=True, began=began)
-        await self._see_through(records[middle:], as_batch=True, began=began)
+    def _hold(self, group: Group) -> None:
+        """Keep a group for its next attempt, or give it up where there is none."""
+        now, delay = trio.current_time(), self._retry.delay(group.failures)
+        if self._is_over(group, now + delay):
+            self._drop(group.records, DropReason.FAILED)
+        elif not self.breaker.is_open:
+            self._held.add(group, now + delay)
+        elif self._backlog.durable and len(self._held) >= _HELD_WHILE_DOWN:
+            self._backlog.abandoned(group.records)
+        else:
+            # The breaker says when to try.
+            self._held.add(group, now)
 
-    async def _too_large(self, records: list[Record]) -> None:
-        if len(records) > 1:
-            size = sum(len(record.wire) + 1 for record in records)
-            self._batch_bytes = max(min(self._batch_bytes, size // 2), 1)
-            await self._halve(records)
-            return
+    def _is_over(self, group: Group, next_attempt: float) -> bool:
+        """Whether a group has had the attempts or the time that ``Retry`` allows."""
+        attempts, time_limit = self._retry.attempts, self._retry.time_limit
+        if not self._backlog.durable:
+            return (attempts is not None and group.failures >= attempts) or next_attempt >= group.began + time_limit
+        # What is safe on the disk outlives any outage.  Only what the endpoint fails on while it takes others goes.
+        if attempts is not None and group.strikes >= attempts:
+            return True
+        return group.strikes >= _STRIKES and next_attempt >= group.struck_at + time_limit
+
+    def _too_large(self, group: Group) -> list[Group]:
+        if len(group.records) > 1:
+            self._batching.too_large(sum(len(record.wire) + 1 for record in group.records))
+            return group.halves()
         try:
-            smaller = records[0].shrink()
+            is_smaller = group.records[0].shrink()
         except WireError:
-            smaller = False
-        if smaller:
-            await self._see_through(records, as_batch=False)
-            return
-        self._drop(records, DropReason.TOO_LARGE)
+            is_smaller = False
+        if is_smaller:
+            group.as_batch = False
+            return [group]
+        self._drop(group.records, DropReason.TOO_LARGE)
+        return []
 
     def _book(self, records: Sequence[Record], answer: Answer) -> list[Record]:
         """Settle what the answer speaks of, and return what it does not."""
         self._stored([record for place, record in enumerate(records) if place in answer.stored])
-        refused = [record for place, record in enumerate(records) if place in answer.refused]
-        if refused:
-            self._refused(refused, "HTTP 200 with an account")
+        refused: dict[str, list[Record]] = {}
+        for place, problem in answer.refused.items():
+            refused.setdefault(problem, []).append(records[place])
+        for problem, those in refused.items():
+            self._refused(those, problem)
         return [record for record in records if not record.settled]
 
     def _stored(self, records: Sequence[Record]) -> None:

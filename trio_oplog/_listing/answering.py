@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from typing import Any, Final
 
 import httpx
@@ -20,6 +21,7 @@ from trio_oplog._address import check_secret, check_url
 from trio_oplog._errors import ConfigError, ListError, QueryError
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
+from trio_oplog._reach import check_ca_file, make_tls, name_failure
 from trio_oplog._recording import Frame, Message, read_key, read_request
 
 METHOD: Final = "operations/list"
@@ -50,13 +52,16 @@ class ListClient:
     Args:
         url: The endpoint, ``http://`` or ``https://``.
         secret: What it expects in ``X-Internal-Secret``; not empty.
-        http: A ready client, for TLS, proxies or an in-process ``httpx.ASGITransport``; it stays open.  ``None`` for one of
-            our own.
+        http: A ready client, for proxies, client certificates or an in-process ``httpx.ASGITransport``; it stays open.  ``None``
+            for one of the ``ListClient``'s own.
+        ca_file: A file of certificates in PEM form that an ``https`` endpoint is verified with, in place of all others.  Without
+            one the environment variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count, else the package ``certifi``.  Not
+            together with ``http``.
         timeout: The most seconds that one request may take in all, above 0.
         max_bytes: The longest reply taken, in bytes, at least 1; 64 MiB by default.
 
     Raises:
-        ConfigError: A value is wrong; the error names it.
+        ConfigError: A value is wrong, or the certificates to trust cannot be read; the error names it.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class ListClient:
         secret: str,
         *,
         http: httpx.AsyncClient | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
         max_bytes: int = REPLY_MAX_BYTES,
     ) -> None:
@@ -76,12 +82,13 @@ class ListClient:
             raise ConfigError("max_bytes", "must be at least 1")
         if http is not None and not isinstance(http, httpx.AsyncClient):
             raise ConfigError("http", "must be an httpx.AsyncClient")
+        trusted = check_ca_file(ca_file, http)
         self._http = http
         self._timeout = timeout
         self._max_bytes = max_bytes
         # Costs milliseconds, so once; and not at all where it is of no use.
         ours = http is None and self._url.scheme == "https"
-        self._tls = httpx.create_ssl_context(trust_env=False) if ours else False
+        self._tls = make_tls(trusted) if ours else False
 
     def __repr__(self) -> str:
         return f"<ListClient {self._url.scheme}://{self._url.host}{self._url.path}>"
@@ -105,7 +112,7 @@ class ListClient:
             with trio.move_on_after(self._timeout):
                 body = await self._get(url)
         except httpx.HTTPError as error:
-            problem = f"the endpoint cannot be reached: {type(error).__name__}"
+            problem = f"the endpoint cannot be reached: {name_failure(error)}"
         # Outside of the handler: an error of the transport holds the request, and with it the secret.
         if body is None:
             raise ListError(problem)

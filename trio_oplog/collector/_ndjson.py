@@ -16,18 +16,20 @@ LINES_MAX: Final = 20_000
 """The most lines in one body.  A record takes some 300 bytes; more lines than this are rubbish that would cost an answer each."""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line that is no Operation.
 
     Attributes:
         line: Which one, from 1.
         id: Its ``id``, where at least that can be read.
         error: What is wrong with it; never quotes a value.
+        field: The path of the wrong field, such as ``result_meta.outcome``; left out when it is the whole line.
     """
 
     line: int
     id: str | None
     error: str
+    field: str | None = None
 
 
 class Batch(NamedTuple):
@@ -59,7 +61,7 @@ def read_batch(body: bytes) -> Batch | None:
         try:
             batch.operations.append(_wire.decode(line))
         except WireError as error:
-            batch.refused.append(Refused(number, _id(line), str(error)))
+            batch.refused.append(Refused(number, _id(line), str(error), error.field or None))
     return batch
 
 
