@@ -27,6 +27,7 @@ from trio_oplog._operation import Operation, shrink
 from trio_oplog._wire import converter
 
 _MIB: Final = 1024 * 1024
+_CAPACITY: Final = 1024
 
 
 class Client:
@@ -44,8 +45,9 @@ class Client:
     Args:
         url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
-        capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
-            to it and needs no room; it counts as queued until that task runs, one more than ``capacity`` at the most.
+        capacity: The most operations that wait in the channel in memory; at least 1.  ``None`` means 1 024 without a spool.
+            With one it means as many as ``queue_bytes`` allow, so that thousands that are submitted at once wait in memory
+            for the moment that the spool takes to commit them.
         http: A ready HTTP client, for TLS, proxies or an in-process transport.  It is not closed.  Without one the client makes
             its own, which uses no proxy of the environment.
         concurrency: The most requests at one time; at least 1.
@@ -58,7 +60,9 @@ class Client:
         queue_bytes: The most bytes that wait in memory, by estimate; at least 4096.
         record_max_bytes: The largest encoded operation that is sent, in bytes; at least 1024.  A larger one is sent with sizes
             and digests in place of its payload.
-        overflow: Who goes when the queue is full: ``"drop_newest"`` or ``"drop_oldest"``.
+        overflow: Which operation goes when the queue or the spool is full: the newest (``"drop_newest"``) or the oldest
+            (``"drop_oldest"``) of the workspace that holds the most of it.  A workspace that holds no more than its share, which
+            is the limit divided by the workspaces that have something waiting, loses nothing.
         on_drop: Called with each operation that is given up and why: in Trio's thread, or in the one that
             ``submit_from_thread()`` was called in.  Must not block; if it raises, that is counted.
         spool: Where operations wait on disk until the endpoint has stored them.  Without one they wait in memory.
@@ -73,7 +77,7 @@ class Client:
         self,
         url: str,
         secret: str,
-        capacity: int = 1024,
+        capacity: int | None = None,
         *,
         http: httpx.AsyncClient | None = None,
         concurrency: int = 16,
@@ -90,7 +94,11 @@ class Client:
     ) -> None:
         endpoint = check_url(url)
         check_secret(secret)
-        _check_whole(1, capacity=capacity, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
+        _check_whole(1, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
+        if capacity is not None:
+            _check_whole(1, capacity=capacity)
+        elif spool is None:
+            capacity = _CAPACITY
         _check_whole(4096, queue_bytes=queue_bytes)
         _check_whole(1024, record_max_bytes=record_max_bytes)
         _check_seconds("request_timeout", request_timeout, least=math.ulp(0.0))
@@ -126,7 +134,7 @@ class Client:
             batch_bytes=batch_bytes,
             record_max=record_max_bytes,
         )
-        self._inbox = ThreadInbox(capacity)
+        self._inbox = ThreadInbox(queue_bytes // OVERHEAD if capacity is None else capacity)
         self._number = 0
         self._thread = threading.get_ident()
         self._entered = False
@@ -155,6 +163,9 @@ class Client:
         self._ledger.submitted += 1
         self._number = number = self._number + 1
         try:
+            workspace = operation.workspace_id
+            if workspace.__class__ is not str:
+                workspace = _plain(workspace)
             # payload_size(), spelled out: a call would be a tenth of what submitting costs.
             size = OVERHEAD + len(operation.arguments or b"") + len(operation.result_summary or "")
         except Exception:  # noqa: BLE001 -- what was handed in is no Operation
@@ -165,7 +176,7 @@ class Client:
             return
         if size > self._record_max + OVERHEAD:
             operation, size = self._shrunk(operation, size)
-        dropped = self._queue.put(Record(number, operation, size, monotonic()))
+        dropped = self._queue.put(Record(number, operation, size, monotonic(), workspace=workspace))
         if dropped:
             self._ledger.drop(dropped, DropReason.QUEUE_FULL)
 
@@ -194,14 +205,14 @@ class Client:
     def submit_from_thread(self, operation: Operation, /) -> None:
         """Take one operation in any thread; never waits for Trio and never raises.
 
-        At most ``capacity`` operations wait to be taken over by Trio's thread; more are dropped as ``queue_full``.
+        At most ``capacity`` operations wait to be taken over by Trio's thread; of more, the newest of the workspace that has the
+        most waiting is dropped as ``queue_full``.
 
         Args:
             operation: What to deliver.
         """
-        reason = self._inbox.enter(operation)
-        if reason is not None:
-            self._ledger.tell(operation, reason)
+        for given_up, reason in self._inbox.enter(operation):
+            self._ledger.tell(given_up, reason)
 
     # What became of them
 
@@ -222,7 +233,7 @@ class Client:
 
     @property
     def oldest_age(self) -> float:
-        """How long the oldest operation in the queue has been waiting, in seconds; 0 when none is."""
+        """How long the oldest operation in the queue has been waiting, in seconds; 0 when none is.  Asks each workspace."""
         return self._queue.oldest_age
 
     @property
@@ -354,6 +365,13 @@ class Client:
             reasons = ", ".join(f"{count} {reason.value}" for reason, count in lost.items())
             logger.warning("left %s with operations lost: %s", self._endpoint.name, reasons)
         return report
+
+
+def _plain(workspace: object) -> str:
+    """A text of another class as plain text: what it would do as a key is its own affair."""
+    if not isinstance(workspace, str):
+        raise TypeError
+    return str.__str__(workspace)
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -179,11 +179,11 @@ class SpoolBacklog:
         self._hold(self._queue.take_nowait())
         # What a worker gave back is older than what it had not taken yet.
         ready = sorted(self._ready, key=lambda record: record.number)
-        group = [record for record in ready if not record.saved] + self._let_go()
-        self._ready = deque(record for record in ready if record.saved)
+        group = [record for record in ready if not record.row] + self._let_go()
+        self._ready = deque(record for record in ready if record.row)
         with trio.CancelScope(shield=True):
             await self._visit(group, reading=False)
-            lost = [record for record in self._ready if not record.saved]
+            lost = [record for record in self._ready if not record.row]
             self.pending -= len(lost)
             self._ledger.drop(lost, DropReason.DRAIN_TIMEOUT)
             self._ready.clear()
@@ -197,7 +197,7 @@ class SpoolBacklog:
             await self._waiters.park()
 
     def _is_too_full_for(self, size: int) -> bool:
-        there = self._queue.all_bytes + self._held_bytes + self._committing + (self._file.bytes if self._file is not None else 0)
+        there = self._queue.bytes + self._held_bytes + self._committing + (self._file.bytes if self._file is not None else 0)
         return there > 0 and there + size > self._spool.max_bytes
 
     # For workers
@@ -243,7 +243,7 @@ class SpoolBacklog:
         """Delete them with the next commit, and bury the rejected."""
         if not self._gone:
             self._bell.unpark_all()
-        self._gone += [record.number for record in records if record.saved]
+        self._gone += [record.number for record in records if record.row]
         if reason is not None:
             self._dead += [(record, reason) for record in records]
             del self._dead[: -self._spool.dead_max]
@@ -393,7 +393,7 @@ class SpoolBacklog:
         self._unread -= len(visit.evicted)
         self._give_up(visit.evicted)
         for record in visit.saved:
-            record.saved = True
+            record.row = record.number
         self.spooled += len(visit.saved)
         if visit.saved and not visit.read and not self._unread and len(self._ready) < _READY and self._ready_bytes < _READY_BYTES:
             self._enter_memory(visit.saved)
@@ -421,7 +421,7 @@ class SpoolBacklog:
         for record in self._ready:
             if need <= 0:
                 break
-            if record.saved:
+            if record.row:
                 victims.append(record)
                 need -= row_size(record)
         self._remove(victims)
@@ -446,7 +446,7 @@ class SpoolBacklog:
 
     def _forget_file(self) -> None:
         for record in self._ready:
-            record.saved = False
+            record.row = 0
         self._lose_unread()
 
     def _lose_unread(self) -> None:

@@ -221,7 +221,7 @@ class SpoolFile:
         rows = self._db.execute("SELECT number, id, body FROM records WHERE number > ? ORDER BY number LIMIT ?", (after, count))
         try:
             for number, name, body in rows:
-                yield Record(number, None, len(body), now, body, name, saved=True)
+                yield Record(number, None, len(body), now, body, name, row=number)
         finally:
             rows.close()
 
