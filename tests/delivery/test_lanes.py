@@ -127,7 +127,8 @@ def test_a_million_workspaces_over_time_leave_nothing_behind():
 
 async def test_a_quiet_workspace_beside_a_flood_loses_nothing(server, secret, make_operation, balanced):
     lost: Counter[str] = Counter()
-    async with Client(server.url, secret, on_drop=lambda operation, _: lost.update([operation.workspace_id])) as client:
+    told = lambda operation, _: lost.update([operation.workspace_id])  # noqa: E731
+    async with Client(server.url, secret, drain_timeout=60, on_drop=told) as client:
         for number in range(150):
             for _ in range(100):
                 client.submit(make_operation(workspace_id="noisy"))

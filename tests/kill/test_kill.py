@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from trio_oplog._delivery.spool import GROUP
-from trio_oplog._delivery.spool_file import status
+from trio_oplog._delivery.spool_backlog import GROUP
+from trio_oplog._delivery.spool_inspect import status
 
 KILLS = int(os.environ.get("TRIO_OPLOG_KILLS", "6"))
 SEED = int(os.environ.get("TRIO_OPLOG_KILL_SEED", str(random.randrange(2**32))))

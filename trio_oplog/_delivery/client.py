@@ -20,7 +20,8 @@ from trio_oplog._delivery.queue import Overflow, Queue
 from trio_oplog._delivery.record import OVERHEAD, Record, payload_size
 from trio_oplog._delivery.request import Endpoint
 from trio_oplog._delivery.retry import Retry
-from trio_oplog._delivery.spool import Spool, SpoolBacklog
+from trio_oplog._delivery.spool import Spool, SpoolFolder
+from trio_oplog._delivery.spool_backlog import SpoolBacklog
 from trio_oplog._delivery.worker import Backlog, DeliveryWorker
 from trio_oplog._errors import ClientStateError, ConfigError
 from trio_oplog._operation import Operation, shrink
@@ -90,7 +91,7 @@ class Client:
         record_max_bytes: int = _MIB,
         overflow: str = "drop_newest",
         on_drop: Callable[[Operation, DropReason], object] | None = None,
-        spool: Spool | None = None,
+        spool: Spool | SpoolFolder | None = None,
     ) -> None:
         endpoint = check_url(url)
         check_secret(secret)
@@ -111,8 +112,8 @@ class Client:
             raise ConfigError("http", "must be an httpx.AsyncClient")
         if on_drop is not None and not callable(on_drop):
             raise ConfigError("on_drop", "must be callable")
-        if spool is not None and not isinstance(spool, Spool):
-            raise ConfigError("spool", "must be a Spool")
+        if spool is not None and not isinstance(spool, Spool | SpoolFolder):
+            raise ConfigError("spool", "must be a Spool or a SpoolFolder")
 
         self._concurrency = concurrency
         self._drain_timeout = drain_timeout
@@ -124,7 +125,9 @@ class Client:
         if spool is None:
             self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
         else:
-            self._backlog = SpoolBacklog(spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow))
+            self._backlog = SpoolBacklog(
+                spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow), self._endpoint.name
+            )
         self._worker = DeliveryWorker(
             self._endpoint,
             retry or Retry(),
@@ -135,7 +138,6 @@ class Client:
             record_max=record_max_bytes,
         )
         self._inbox = ThreadInbox(queue_bytes // OVERHEAD if capacity is None else capacity)
-        self._number = 0
         self._thread = threading.get_ident()
         self._entered = False
         self._report: DrainReport | None = None
@@ -160,8 +162,7 @@ class Client:
         if threading.get_ident() != self._thread:
             self.submit_from_thread(operation)
             return
-        self._ledger.submitted += 1
-        self._number = number = self._number + 1
+        self._ledger.submitted = number = self._ledger.submitted + 1
         try:
             workspace = operation.workspace_id
             if workspace.__class__ is not str:
@@ -277,7 +278,7 @@ class Client:
         self._inbox.let_in()
         outstanding = len(self._queue) + self._backlog.pending + self._ledger.in_flight
         with trio.move_on_after(timeout):
-            return await self._ledger.flush(self._number, outstanding)
+            return await self._ledger.flush(self._ledger.submitted, outstanding)
         return False
 
     # Entering and leaving
@@ -287,7 +288,7 @@ class Client:
         if self._entered:
             raise ClientStateError("a Client can be entered only once")
         converter()  # now, not under the first frame
-        self._number = await self._backlog.open()
+        await self._backlog.open()
         self._entered = True
         self._queue.open()
         self._nursery = trio.open_nursery()

@@ -102,10 +102,25 @@ class Lanes(Generic[T]):
         for lane in self._lanes.values():
             yield from lane.items
 
+    def lane(self, workspace: str) -> Lane[T] | None:
+        """What one workspace has waiting; ``None`` for nothing."""
+        return self._lanes.get(workspace)
+
+    @property
+    def workspaces(self) -> int:
+        """How many have something waiting."""
+        return len(self._lanes)
+
     @property
     def heads(self) -> Iterator[T]:
         """The oldest of each workspace."""
         return (lane.items[0] for lane in self._lanes.values())
+
+    def clear(self) -> None:
+        """Let nothing wait any more."""
+        self._lanes.clear()
+        self._rankings.clear()
+        self.count = self.bytes = 0
 
     def append(self, item: T) -> None:
         """Let one wait behind those of its workspace."""

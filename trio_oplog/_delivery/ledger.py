@@ -173,6 +173,11 @@ class Ledger:
                 flush.lost = True
                 flush.over.set()
 
+    def take_back(self, records: Sequence[Record]) -> None:
+        """These were not submitted after all; whoever held them as queued does so no more."""
+        self.submitted -= len(records)
+        self._settle(records, lost=False)
+
     def _count(self, reason: DropReason, count: int) -> None:
         before = self.dropped[reason]
         self.dropped[reason] = after = before + count
