@@ -489,7 +489,7 @@ class SpoolBacklog:
     def _lose_file(self, visit: _Visit, problem: str) -> None:
         visit.error, visit.lost_file = problem, True
         if self._file is not None:
-            self._file.close()
+            self._file.leave()
             self._file = None
 
     def _book(self, visit: _Visit) -> list[Record]:

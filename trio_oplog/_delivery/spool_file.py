@@ -318,6 +318,18 @@ class SpoolFile:
         if self._look() != self._places:
             raise MovedError
 
+    def leave(self) -> None:
+        """Close a file that is no more where it was.
+
+        Its write-ahead log goes: where it has stayed, SQLite would take it for the log of the file that is there now.
+        """
+        is_ours = [now == then for now, then in zip(self._look(), self._places, strict=True)]
+        self.close()
+        if is_ours == [False, True]:
+            for suffix in ("-wal", "-shm"):
+                with suppress(OSError):
+                    os.unlink(f"{self.path}{suffix}")
+
     def close(self) -> None:
         """Close it; the write-ahead log is folded in as far as the disk allows.  A forked process leaves it alone."""
         if os.getpid() == self._process:
