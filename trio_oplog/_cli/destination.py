@@ -27,11 +27,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Destination(NamedTuple):
-    """What a ``Client`` and a ``ListClient`` need to reach it."""
+    """What a ``Client`` and a ``ListClient`` need to reach it, and a name for it without anything private."""
 
     url: str
     http: httpx.AsyncClient | None
     secret: str
+    name: str
 
 
 def secret_option(command: F) -> F:
@@ -101,7 +102,8 @@ async def open_destination(
             url = check_url(dest)
         except ConfigError as error:
             raise click.UsageError(f"The destination {error.problem}.") from None
-        yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, read_secret(secret_file))
+        url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
+        yield Destination(str(url), None, read_secret(secret_file), f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}")
         return
     try:
         store = open_store(dest or default_store())
@@ -113,4 +115,5 @@ async def open_destination(
         secret = secrets.token_hex()
         app = create_app(store, secret)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
-            yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret)
+            name = f"sqlite:///{store.file.resolve()}" if store.file is not None else store.url
+            yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret, name)

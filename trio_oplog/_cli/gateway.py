@@ -12,6 +12,7 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
+from trio_oplog._cli.delivering import default_spool, open_client
 from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
 from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
@@ -102,14 +103,14 @@ def command(
     servers = _upstream(upstream, words, max_frame, grace)
 
     async def serve() -> None:
-        async with open_destination(dest, secret_file) as (url, http, secret):
-            async with Client(url, secret, http=http, drain_timeout=_DRAIN_TIMEOUT) as client:
+        async with open_destination(dest, secret_file) as destination:
+            async with open_client(destination, spool=default_spool(), drain_timeout=_DRAIN_TIMEOUT) as client:
                 gateway = Gateway(
                     servers,
                     authenticator,
                     client,
                     Config(source=source, workspace_id=workspace, transport="websocket"),
-                    list_client=ListClient(url, secret, http=http),
+                    list_client=ListClient(destination.url, destination.secret, http=destination.http),
                     max_connections=max_connections,
                     max_frame=max_frame,
                     handshake_timeout=handshake_timeout,

@@ -12,6 +12,7 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
+from trio_oplog._cli.delivering import default_spool, open_client
 from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
 from trio_oplog._delivery import Client
 from trio_oplog._errors import StoreError
@@ -81,9 +82,10 @@ async def _wrap(
         # While the server runs signals are for it; after that nothing may keep the records from being delivered.
         stack.enter_context(_deaf())
         if destination is not None:
-            url, http, secret = destination
-            client = await stack.enter_async_context(Client(url, secret, http=http, drain_timeout=_DRAIN_TIMEOUT))
-            operations = OperationsList(list_client=ListClient(url, secret, http=http), workspace_id=config.workspace_id)
+            opened = open_client(destination, spool=default_spool(), drain_timeout=_DRAIN_TIMEOUT)
+            client = await stack.enter_async_context(opened)
+            list_client = ListClient(destination.url, destination.secret, http=destination.http)
+            operations = OperationsList(list_client=list_client, workspace_id=config.workspace_id)
         interceptor = None if client is None else Interceptor(client, config)
         try:
             status, _ = await wrap(words, interceptor, operations=operations, grace=grace, kill_after=kill_after)

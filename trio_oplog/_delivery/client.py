@@ -24,6 +24,7 @@ from trio_oplog._delivery.spool import Spool, SpoolFolder
 from trio_oplog._delivery.spool_backlog import SpoolBacklog
 from trio_oplog._delivery.worker import Backlog, DeliveryWorker
 from trio_oplog._errors import ClientStateError, ConfigError
+from trio_oplog._forking import watch_forks
 from trio_oplog._operation import Operation, shrink
 from trio_oplog._wire import converter
 
@@ -144,6 +145,13 @@ class Client:
         self._running = trio.Event()
         self._finished = trio.Event()
         self._delivering = trio.CancelScope(shield=True)
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked process: take no operation any more, and touch nothing that is the parent's."""
+        self._thread = 0  # no thread's: submit() goes by the inbox
+        self._queue.closed = True
+        self._inbox.after_fork()
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.name}: {len(self._queue)} queued, {self._ledger.in_flight} in flight>"
@@ -154,7 +162,8 @@ class Client:
     def submit(self, operation: Operation, /) -> None:
         """Take one operation for delivery; never waits and never raises.
 
-        From another thread it does what ``submit_from_thread()`` does.
+        From another thread it does what ``submit_from_thread()`` does.  In a process that was forked from the one that runs the
+        client, every operation is dropped as ``forked``, and the parent's queue and spool are left alone.
 
         Args:
             operation: What to deliver.  If there is no room or the client is not open, it is dropped and counted.

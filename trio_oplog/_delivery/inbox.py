@@ -88,6 +88,12 @@ class ThreadInbox:
             self._token = None
         self.let_in()
 
+    def after_fork(self) -> None:
+        """In a forked process: refuse everything.  What waits is the parent's to let in."""
+        self._lock = threading.RLock()  # a thread that is not here may have held it
+        self._token = None
+        self._closed = DropReason.FORKED
+
     def counts(self) -> tuple[int, Mapping[DropReason, int]]:
         """How many wait, and how many were refused why."""
         with self._lock:

@@ -26,6 +26,8 @@ class DropReason(StrEnum):
     """The queue held ``capacity`` records or ``queue_bytes`` bytes."""
     NOT_OPEN = "not_open"
     """It was submitted before ``async with`` or after it."""
+    FORKED = "forked"
+    """It was submitted in a process that was forked from the one that runs the client."""
     INVALID = "invalid"
     """What was submitted is no Operation that can be encoded."""
     TOO_LARGE = "too_large"
