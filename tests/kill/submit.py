@@ -19,6 +19,10 @@ import trio
 from trio_oplog import Client, Operation, Retry, SpoolFolder
 
 
+def files_in(folder: str) -> int:
+    return sum(name.endswith(".spool") for name in os.listdir(folder))
+
+
 async def main(url: str, spool: str, journal: str, first: str, secret: str) -> None:
     retry = Retry(base_delay=0.01, max_delay=0.05)
     async with Client(url, secret, 100_000, spool=SpoolFolder(spool), batch_size=100, concurrency=4, retry=retry) as client:
