@@ -1,8 +1,8 @@
 """A gateway to be killed: ``submit.py URL FOLDER JOURNAL FIRST SECRET``.
 
 Submits operations numbered from FIRST without end, each written into the journal before it is submitted: its number, the time,
-and how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing, delivers what the dead
-have left in the folder, says how long that took, and ends.
+and how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing, delivers what the
+dead have left in the folder, says how long that took, and ends.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ async def main(url: str, spool: str, journal: str, first: str, secret: str) -> N
         print("ready", flush=True)
         if first == "drain":
             began = time.monotonic()
-            while (
-                sum(name.endswith(".spool") for name in os.listdir(spool)) > 1
-                or client.statistics().queued + client.statistics().in_flight
-            ):
+            while files_in(spool) > 1 or client.statistics().queued + client.statistics().in_flight:  # noqa: ASYNC110
                 await trio.sleep(0.01)  # files of others tell nobody that they are gone
             print(time.monotonic() - began, flush=True)
             return
