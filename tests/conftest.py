@@ -44,6 +44,21 @@ def make_operation() -> Callable[..., Operation]:
             "arguments": b'{"text":"%s"}' % PAYLOAD.encode(),
             "result_summary": PAYLOAD,
         }
-        return Operation(**(values | changes))
+        return unchecked(Operation(**values), **changes)
 
     return make
+
+
+def unchecked(operation: Operation, **changes: Any) -> Operation:
+    """Change an operation in place, to whatever; nobody can make one with wrong values."""
+    for name, value in changes.items():
+        object.__setattr__(operation, name, value)
+    return operation
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The programs keep their spools in the user's state folder: not in that of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -9,8 +10,9 @@ import attrs
 import pytest
 
 from tests.watching import BEGAN, operation
-from trio_oplog import Config, ConfigError, OplogError, Outcome
+from trio_oplog import Config, ConfigError, Interceptor, OplogError, Outcome
 from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, ResultMeta, shrink
+from trio_oplog.testing import RecordingSubmitter
 
 
 def config(**fields: Any) -> Config:
@@ -159,3 +161,41 @@ def test_to_shrink_what_has_no_payload_gives_the_same_object() -> None:
 def test_a_summary_with_half_a_character_is_shrunk() -> None:
     shrunk = shrink(operation(result_summary="\ud800"))
     assert shrunk.result_meta == ResultMeta(truncated=True, total_bytes=1, sha256=sha256(b"?").hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        *[
+            (field, value, "must be a string")
+            for field in ("id", "workspace_id", "source", "env_id", "tool")
+            for value in (None, 5, b"x")
+        ],
+        *[(field, 5, "must be a string, or None") for field in ("user_id", "thread_id", "request_id", "result_summary")],
+        ("is_error", 1, "must be True or False"),
+        *[(field, "now", "must be a datetime") for field in ("started_at", "completed_at")],
+        *[
+            (field, datetime(2026, 11, 22), "must be a datetime that knows its offset from UTC")  # noqa: DTZ001 -- that is the point
+            for field in ("started_at", "completed_at")
+        ],
+        *[("duration_ms", value, "must be a whole number of milliseconds, not negative") for value in (-1, 1.0, True, None)],
+        ("arguments", "{}", "must be bytes, or None"),
+        ("arguments_meta", {}, "must be an ArgumentsMeta, or None"),
+        ("result_meta", {}, "must be a ResultMeta, or None"),
+        ("context", {}, "must be a Context, or None"),
+        ("approval", {}, "must be an Approval, or None"),
+    ],
+)
+def test_an_operation_made_by_hand_of_wrong_values_is_refused_by_name(field: str, value: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        operation(**{field: value})
+    assert (caught.value.field, caught.value.problem) == (field, problem)
+
+
+def test_an_interceptor_without_a_submitter_or_a_config_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Interceptor(None, config())  # type: ignore[arg-type]
+    assert caught.value.field == "submitter"
+    with pytest.raises(ConfigError) as caught:
+        Interceptor(RecordingSubmitter(), None)  # type: ignore[arg-type]
+    assert caught.value.field == "config"

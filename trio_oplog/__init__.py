@@ -13,7 +13,7 @@ A frame becomes a stored operation in this order, one folder a step::
 
 from __future__ import annotations
 
-from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, Statistics, Tee, tee
+from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, SpoolFolder, Statistics, Tee, tee
 from trio_oplog._errors import (
     ClientStateError,
     ConfigError,
@@ -59,6 +59,7 @@ __all__ = [
     "Retry",
     "Spool",
     "SpoolError",
+    "SpoolFolder",
     "SpoolInUseError",
     "Statistics",
     "StoreError",

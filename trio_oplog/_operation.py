@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 from attrs import Attribute, define, field, frozen
@@ -184,6 +184,9 @@ class Draft:
 class Operation(Draft):
     """One tool call, from its beginning to its end.
 
+    The values are checked when it is made: each has the type that is said below, and both times know their offset.  What cannot
+    be encoded all the same, such as a lone surrogate in a text, is found when it is delivered.
+
     The repr leaves out everything that a peer wrote: payloads never reach a log by accident.
 
     Attributes:
@@ -205,7 +208,39 @@ class Operation(Draft):
         result_meta: What else is known of the result; ``None`` for plain success.
         context: Where the call came from; ``None`` where nothing is known of it.
         approval: Who let it run; ``None`` where nobody was asked.
+
+    Raises:
+        ConfigError: A value is wrong; the error names the field.
     """
+
+    def __attrs_post_init__(self) -> None:
+        """Check what somebody made by hand.  What the Interceptor makes of a Draft does not come by here."""
+        for name, types, is_optional, problem in _EXPECTED:
+            value = getattr(self, name)
+            if not (isinstance(value, types) or (is_optional and value is None)):
+                raise ConfigError(name, f"{problem}, or None" if is_optional else problem)
+        for name in ("started_at", "completed_at"):
+            if getattr(self, name).utcoffset() is None:
+                raise ConfigError(name, "must be a datetime that knows its offset from UTC")
+        if isinstance(self.duration_ms, bool) or self.duration_ms < 0:
+            raise ConfigError("duration_ms", _MILLISECONDS)
+
+
+_MILLISECONDS: Final = "must be a whole number of milliseconds, not negative"
+_EXPECTED: Final[tuple[tuple[str, type, bool, str], ...]] = (
+    *((name, str, False, "must be a string") for name in ("id", "workspace_id", "source", "env_id", "tool")),
+    ("is_error", bool, False, "must be True or False"),
+    ("started_at", datetime, False, "must be a datetime"),
+    ("completed_at", datetime, False, "must be a datetime"),
+    ("duration_ms", int, False, _MILLISECONDS),
+    *((name, str, True, "must be a string") for name in ("user_id", "thread_id", "request_id")),
+    ("arguments", bytes, True, "must be bytes"),
+    ("arguments_meta", ArgumentsMeta, True, "must be an ArgumentsMeta"),
+    ("result_summary", str, True, "must be a string"),
+    ("result_meta", ResultMeta, True, "must be a ResultMeta"),
+    ("context", Context, True, "must be a Context"),
+    ("approval", Approval, True, "must be an Approval"),
+)
 
 
 def shrink(operation: Operation) -> Operation:

@@ -561,7 +561,7 @@ async def test_a_large_record_from_a_spool_is_shrunk_as_well(server, secret, res
 
 
 def test_a_record_that_cannot_be_read_back_says_so_without_its_text(payload):
-    broken = Record(1, None, 5, 0.0, payload.encode(), "1", saved=True)
+    broken = Record(1, None, 5, 0.0, payload.encode(), "1", row=1)
     with pytest.raises(WireError) as caught:
         broken.shrink()
     assert payload not in str(caught.value)

@@ -29,11 +29,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Destination(NamedTuple):
-    """What a ``Client`` and a ``ListClient`` need to reach it."""
+    """What a ``Client`` and a ``ListClient`` need to reach it, and a name for it without anything private."""
 
     url: str
     http: httpx.AsyncClient | None
     secret: str
+    name: str
     ca_file: Path | None = None
 
 
@@ -117,7 +118,8 @@ async def open_destination(
             raise click.UsageError(f"The destination {error.problem}.") from None
         secret = read_secret(secret_file)
         await _check_trust(url, ca_file)
-        yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, secret, ca_file)
+        url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
+        yield Destination(str(url), None, secret, f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}", ca_file)
         return
     try:
         store = open_store(dest or default_store())
@@ -129,7 +131,8 @@ async def open_destination(
         secret = secrets.token_hex()
         app = create_app(store, secret)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
-            yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret)
+            name = f"sqlite:///{store.file.resolve()}" if store.file is not None else store.url
+            yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret, name)
 
 
 async def _check_trust(url: httpx.URL, ca_file: Path | None) -> None:

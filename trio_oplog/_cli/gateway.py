@@ -12,7 +12,8 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import ca_file_option, open_destination, secret_option, workspace_option
+from trio_oplog._cli.delivering import default_spool, open_client
+from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
 from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._listing import ListClient
@@ -47,7 +48,6 @@ _DRAIN_TIMEOUT: Final = 10.0
 )
 @workspace_option
 @secret_option
-@ca_file_option
 @click.option("--source", metavar="NAME", default="gateway", show_default=True, help="What kind of client calls.")
 @click.option("--origin", "origins", metavar="URL", multiple=True, help="A web page that may connect; else none.  Repeatable.")
 @click.option(
@@ -85,7 +85,6 @@ def command(
     tokens: Path | None,
     workspace: str,
     secret_file: Path | None,
-    ca_file: Path | None,
     source: str,
     origins: tuple[str, ...],
     max_connections: int,
@@ -104,14 +103,14 @@ def command(
     servers = _upstream(upstream, words, max_frame, grace)
 
     async def serve() -> None:
-        async with open_destination(dest, secret_file, ca_file) as (url, http, secret, trusted):
-            async with Client(url, secret, http=http, ca_file=trusted, drain_timeout=_DRAIN_TIMEOUT) as client:
+        async with open_destination(dest, secret_file) as destination:
+            async with open_client(destination, spool=default_spool(), drain_timeout=_DRAIN_TIMEOUT) as client:
                 gateway = Gateway(
                     servers,
                     authenticator,
                     client,
                     Config(source=source, workspace_id=workspace, transport="websocket"),
-                    list_client=ListClient(url, secret, http=http, ca_file=trusted),
+                    list_client=ListClient(destination.url, destination.secret, http=destination.http),
                     max_connections=max_connections,
                     max_frame=max_frame,
                     handshake_timeout=handshake_timeout,

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 import click
 
-from trio_oplog._delivery import spool_file
+from trio_oplog._delivery import spool_inspect
 
-_path = click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+_path = click.argument("path", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 @click.group("spool")
 def command() -> None:
-    """Look into a client's spool, also while the client runs."""
+    """Look into a client's spool, or a folder of spools, also while clients run."""
 
 
 @command.command("status")
 @_path
 @_json
 def status(path: Path, *, as_json: bool) -> None:
-    """Say how many operations wait, and how many were given up."""
-    found = spool_file.status(path)
-    if as_json:
-        _print_json(found)
-        return
-    click.echo(f"waiting      {found.waiting} ({found.waiting_bytes} bytes)")
-    click.echo(f"dead         {found.dead}")
-    click.echo(f"ever spooled {found.last_number}")
-    click.echo(f"in use       {'yes' if found.in_use else 'no'}")
+    """Say how many operations wait, since when, how many were given up, and whether a client has the file."""
+    for file in spool_inspect.files(path):
+        found = spool_inspect.status(file)
+        if as_json:
+            _print_json(found)
+            continue
+        if path.is_dir():
+            click.echo(f"file         {file.name}")
+            click.echo(f"destination  {found.destination}")
+        click.echo(f"waiting      {found.waiting} ({found.waiting_bytes} bytes)")
+        if found.oldest is not None:
+            click.echo(f"oldest       {_time(found.oldest)}")
+        click.echo(f"dead         {found.dead}")
+        click.echo(f"ever spooled {found.last_number}")
+        click.echo(f"in use       {'yes' if found.in_use else 'no'}")
+        if path.is_dir():
+            click.echo()
 
 
 @command.command("dead")
@@ -41,19 +50,19 @@ def status(path: Path, *, as_json: bool) -> None:
 @_json
 def dead(path: Path, *, as_json: bool) -> None:
     """List the operations that were given up, oldest first: number, id, reason, time, size."""
-    for record in spool_file.dead(path):
-        if as_json:
-            _print_json(record)
-        else:
-            died = record.died_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-            click.echo(f"{record.number}  {record.id!r}  {record.reason}  {died}  {record.size_bytes} bytes")
+    for file in spool_inspect.files(path):
+        for record in spool_inspect.dead(file):
+            if as_json:
+                _print_json(record)
+            else:
+                click.echo(f"{record.number}  {record.id!r}  {record.reason}  {_time(record.died_at)}  {record.size_bytes} bytes")
 
 
 @command.command("requeue")
 @_path
 def requeue(path: Path) -> None:
-    """Let everything that was given up wait for delivery again; no client may be running."""
-    click.echo(f"requeued {spool_file.requeue(path)}")
+    """Let everything that was given up wait for delivery again; no client may have the file."""
+    click.echo(f"requeued {sum(map(spool_inspect.requeue, spool_inspect.files(path)))}")
 
 
 @command.command("export")
@@ -62,11 +71,20 @@ def requeue(path: Path) -> None:
 def export(path: Path, *, of_the_dead: bool) -> None:
     """Print the operations that wait, whole, one JSON document a line; the file stays as it is."""
     out = sys.stdout.buffer
-    for body in spool_file.export(path, of_the_dead=of_the_dead):
-        # A newline in a document is white space between its tokens: JSON strings hold none.
-        out.write(body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n")
+    for file in spool_inspect.files(path):
+        for body in spool_inspect.export(file, of_the_dead=of_the_dead):
+            # A newline in a document is white space between its tokens: JSON strings hold none.
+            out.write(body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n")
     out.flush()
 
 
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _print_json(record: Any) -> None:
-    click.echo(json.dumps(attrs.asdict(record), default=lambda moment: moment.isoformat().replace("+00:00", "Z")))
+    click.echo(json.dumps(attrs.asdict(record), default=_plain))
+
+
+def _plain(value: object) -> str:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)

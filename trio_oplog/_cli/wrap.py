@@ -12,7 +12,8 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, ca_file_option, open_destination, secret_option, workspace_option
+from trio_oplog._cli.delivering import default_spool, open_client
+from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
 from trio_oplog._delivery import Client
 from trio_oplog._errors import StoreError
 from trio_oplog._listing import ListClient
@@ -33,7 +34,6 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
 @workspace_option
 @secret_option
-@ca_file_option
 @click.option("--user", metavar="ID", help="Who calls; else whom the client claims to be.")
 @click.option("--source", metavar="NAME", default="mcp", show_default=True, help="What kind of client calls.")
 @click.option(
@@ -58,7 +58,6 @@ def command(
     dest: str | None,
     workspace: str,
     secret_file: Path | None,
-    ca_file: Path | None,
     user: str | None,
     source: str,
     grace: float,
@@ -70,30 +69,22 @@ def command(
     errors of the server are its own, and so is the exit status.
     """
     config = Config(source=source, workspace_id=workspace, user_id=user, transport="stdio")
-    return trio.run(_wrap, words, dest, secret_file, ca_file, config, grace, kill_after)
+    return trio.run(_wrap, words, dest, secret_file, config, grace, kill_after)
 
 
 async def _wrap(
-    words: Sequence[str],
-    dest: str | None,
-    secret_file: Path | None,
-    ca_file: Path | None,
-    config: Config,
-    grace: float,
-    kill_after: float,
+    words: Sequence[str], dest: str | None, secret_file: Path | None, config: Config, grace: float, kill_after: float
 ) -> int:
     async with AsyncExitStack() as stack:
         client: Client | None = None
         operations: OperationsList | None = None
-        destination = await _open(stack, dest, secret_file, ca_file)
+        destination = await _open(stack, dest, secret_file)
         # While the server runs signals are for it; after that nothing may keep the records from being delivered.
         stack.enter_context(_deaf())
         if destination is not None:
-            url, http, secret, ca_file = destination
-            client = await stack.enter_async_context(
-                Client(url, secret, http=http, ca_file=ca_file, drain_timeout=_DRAIN_TIMEOUT)
-            )
-            list_client = ListClient(url, secret, http=http, ca_file=ca_file)
+            opened = open_client(destination, spool=default_spool(), drain_timeout=_DRAIN_TIMEOUT)
+            client = await stack.enter_async_context(opened)
+            list_client = ListClient(destination.url, destination.secret, http=destination.http)
             operations = OperationsList(list_client=list_client, workspace_id=config.workspace_id)
         interceptor = None if client is None else Interceptor(client, config)
         try:
@@ -106,9 +97,9 @@ async def _wrap(
     return status
 
 
-async def _open(stack: AsyncExitStack, dest: str | None, secret_file: Path | None, ca_file: Path | None) -> Destination | None:
+async def _open(stack: AsyncExitStack, dest: str | None, secret_file: Path | None) -> Destination | None:
     try:
-        return await stack.enter_async_context(open_destination(dest, secret_file, ca_file))
+        return await stack.enter_async_context(open_destination(dest, secret_file))
     except StoreError as error:
         # The server is somebody's tool, and this is only its log.
         click.echo(f"trio-oplog: {error}; the server runs, and nothing is recorded", err=True)

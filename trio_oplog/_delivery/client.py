@@ -21,14 +21,17 @@ from trio_oplog._delivery.queue import Overflow, Queue
 from trio_oplog._delivery.record import OVERHEAD, Record, payload_size
 from trio_oplog._delivery.request import Endpoint
 from trio_oplog._delivery.retry import Retry
-from trio_oplog._delivery.spool import Spool, SpoolBacklog
+from trio_oplog._delivery.spool import Spool, SpoolFolder
+from trio_oplog._delivery.spool_backlog import SpoolBacklog
 from trio_oplog._delivery.worker import Backlog, DeliveryWorker
 from trio_oplog._errors import ClientStateError, ConfigError
+from trio_oplog._forking import watch_forks
 from trio_oplog._operation import Operation, shrink
 from trio_oplog._reach import check_ca_file
 from trio_oplog._wire import converter
 
 _MIB: Final = 1024 * 1024
+_CAPACITY: Final = 1024
 
 
 class Client:
@@ -46,8 +49,9 @@ class Client:
     Args:
         url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
-        capacity: The most operations that wait in the memory channel; at least 1.  One that finds a task waiting there is handed
-            to it and needs no room; it counts as queued until that task runs, one more than ``capacity`` at the most.
+        capacity: The most operations that wait in the channel in memory; at least 1.  ``None`` means 1 024 without a spool.
+            With one it means as many as ``queue_bytes`` allow, so that thousands that are submitted at once wait in memory
+            for the moment that the spool takes to commit them.
         http: A ready HTTP client, for proxies, client certificates or an in-process transport.  It is not closed.  Without one
             the client makes its own, which uses no proxy of the environment.
         ca_file: A file of certificates in PEM form that an ``https`` endpoint is verified with, in place of all others.  Without
@@ -63,7 +67,9 @@ class Client:
         queue_bytes: The most bytes that wait in memory, by estimate; at least 4096.
         record_max_bytes: The largest encoded operation that is sent, in bytes; at least 1024.  A larger one is sent with sizes
             and digests in place of its payload.
-        overflow: Who goes when the queue is full: ``"drop_newest"`` or ``"drop_oldest"``.
+        overflow: Which operation goes when the queue or the spool is full: the newest (``"drop_newest"``) or the oldest
+            (``"drop_oldest"``) of the workspace that holds the most of it.  A workspace that holds no more than its share, which
+            is the limit divided by the workspaces that have something waiting, loses nothing.
         on_drop: Called with each operation that is given up and why: in Trio's thread, or in the one that
             ``submit_from_thread()`` was called in.  Must not block; if it raises, that is counted.
         spool: Where operations wait on disk until the endpoint has stored them.  Without one they wait in memory.
@@ -79,7 +85,7 @@ class Client:
         self,
         url: str,
         secret: str,
-        capacity: int = 1024,
+        capacity: int | None = None,
         *,
         http: httpx.AsyncClient | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -93,11 +99,15 @@ class Client:
         record_max_bytes: int = _MIB,
         overflow: str = "drop_newest",
         on_drop: Callable[[Operation, DropReason], object] | None = None,
-        spool: Spool | None = None,
+        spool: Spool | SpoolFolder | None = None,
     ) -> None:
         endpoint = check_url(url)
         check_secret(secret)
-        _check_whole(1, capacity=capacity, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
+        _check_whole(1, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
+        if capacity is not None:
+            _check_whole(1, capacity=capacity)
+        elif spool is None:
+            capacity = _CAPACITY
         _check_whole(4096, queue_bytes=queue_bytes)
         _check_whole(1024, record_max_bytes=record_max_bytes)
         _check_seconds("request_timeout", request_timeout, least=math.ulp(0.0))
@@ -111,8 +121,8 @@ class Client:
         trusted = check_ca_file(ca_file, http)
         if on_drop is not None and not callable(on_drop):
             raise ConfigError("on_drop", "must be callable")
-        if spool is not None and not isinstance(spool, Spool):
-            raise ConfigError("spool", "must be a Spool")
+        if spool is not None and not isinstance(spool, Spool | SpoolFolder):
+            raise ConfigError("spool", "must be a Spool or a SpoolFolder")
 
         self._concurrency = concurrency
         self._drain_timeout = drain_timeout
@@ -124,7 +134,9 @@ class Client:
         if spool is None:
             self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
         else:
-            self._backlog = SpoolBacklog(spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow))
+            self._backlog = SpoolBacklog(
+                spool, self._queue, self._ledger, record_max_bytes, Overflow(overflow), self._endpoint.name
+            )
         self._worker = DeliveryWorker(
             self._endpoint,
             retry or Retry(),
@@ -133,14 +145,20 @@ class Client:
             batch_size=batch_size,
             batch_bytes=batch_bytes,
         )
-        self._inbox = ThreadInbox(capacity)
-        self._number = 0
+        self._inbox = ThreadInbox(queue_bytes // OVERHEAD if capacity is None else capacity)
         self._thread = threading.get_ident()
         self._entered = False
         self._report: DrainReport | None = None
         self._running = trio.Event()
         self._finished = trio.Event()
         self._delivering = trio.CancelScope(shield=True)
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked process: take no operation any more, and touch nothing that is the parent's."""
+        self._thread = 0  # no thread's: submit() goes by the inbox
+        self._queue.closed = True
+        self._inbox.after_fork()
 
     def __repr__(self) -> str:
         return f"<Client of {self._endpoint.name}: {len(self._queue)} queued, {self._ledger.in_flight} in flight>"
@@ -151,7 +169,8 @@ class Client:
     def submit(self, operation: Operation, /) -> None:
         """Take one operation for delivery; never waits and never raises.
 
-        From another thread it does what ``submit_from_thread()`` does.
+        From another thread it does what ``submit_from_thread()`` does.  In a process that was forked from the one that runs the
+        client, every operation is dropped as ``forked``, and the parent's queue and spool are left alone.
 
         Args:
             operation: What to deliver.  If there is no room or the client is not open, it is dropped and counted.
@@ -159,9 +178,11 @@ class Client:
         if threading.get_ident() != self._thread:
             self.submit_from_thread(operation)
             return
-        self._ledger.submitted += 1
-        self._number = number = self._number + 1
+        self._ledger.submitted = number = self._ledger.submitted + 1
         try:
+            workspace = operation.workspace_id
+            if workspace.__class__ is not str:
+                workspace = _plain(workspace)
             # payload_size(), spelled out: a call would be a tenth of what submitting costs.
             size = OVERHEAD + len(operation.arguments or b"") + len(operation.result_summary or "")
         except Exception:  # noqa: BLE001 -- what was handed in is no Operation
@@ -172,7 +193,7 @@ class Client:
             return
         if size > self._record_max + OVERHEAD:
             operation, size = self._shrunk(operation, size)
-        dropped = self._queue.put(Record(number, operation, size, monotonic()))
+        dropped = self._queue.put(Record(number, operation, size, monotonic(), workspace=workspace))
         if dropped:
             self._ledger.drop(dropped, DropReason.QUEUE_FULL)
 
@@ -201,14 +222,14 @@ class Client:
     def submit_from_thread(self, operation: Operation, /) -> None:
         """Take one operation in any thread; never waits for Trio and never raises.
 
-        At most ``capacity`` operations wait to be taken over by Trio's thread; more are dropped as ``queue_full``.
+        At most ``capacity`` operations wait to be taken over by Trio's thread; of more, the newest of the workspace that has the
+        most waiting is dropped as ``queue_full``.
 
         Args:
             operation: What to deliver.
         """
-        reason = self._inbox.enter(operation)
-        if reason is not None:
-            self._ledger.tell(operation, reason)
+        for given_up, reason in self._inbox.enter(operation):
+            self._ledger.tell(given_up, reason)
 
     # What became of them
 
@@ -232,7 +253,7 @@ class Client:
 
     @property
     def oldest_age(self) -> float:
-        """How long the oldest operation in the queue has been waiting, in seconds; 0 when none is."""
+        """How long the oldest operation in the queue has been waiting, in seconds; 0 when none is.  Asks each workspace."""
         return self._queue.oldest_age
 
     @property
@@ -277,7 +298,7 @@ class Client:
         self._inbox.let_in()
         outstanding = len(self._queue) + self._backlog.pending + self._ledger.in_flight
         with trio.move_on_after(timeout):
-            return await self._ledger.flush(self._number, outstanding)
+            return await self._ledger.flush(self._ledger.submitted, outstanding)
         return False
 
     # Entering and leaving
@@ -287,7 +308,7 @@ class Client:
         if self._entered:
             raise ClientStateError("a Client can be entered only once")
         converter()  # now, not under the first frame
-        self._number = await self._backlog.open()
+        await self._backlog.open()
         self._entered = True
         self._queue.open()
         self._nursery = trio.open_nursery()
@@ -368,6 +389,13 @@ class Client:
             reasons = ", ".join(f"{count} {reason.value}" for reason, count in lost.items())
             logger.warning("left %s with operations lost: %s", self._endpoint.name, reasons)
         return report
+
+
+def _plain(workspace: object) -> str:
+    """A text of another class as plain text: what it would do as a key is its own affair."""
+    if not isinstance(workspace, str):
+        raise TypeError
+    return str.__str__(workspace)
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

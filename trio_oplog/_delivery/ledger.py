@@ -26,6 +26,8 @@ class DropReason(StrEnum):
     """The queue held ``capacity`` records or ``queue_bytes`` bytes."""
     NOT_OPEN = "not_open"
     """It was submitted before ``async with`` or after it."""
+    FORKED = "forked"
+    """It was submitted in a process that was forked from the one that runs the client."""
     INVALID = "invalid"
     """What was submitted is no Operation that can be encoded."""
     TOO_LARGE = "too_large"
@@ -175,6 +177,11 @@ class Ledger:
             for flush in self._flushes:
                 flush.lost = True
                 flush.over.set()
+
+    def take_back(self, records: Sequence[Record]) -> None:
+        """These were not submitted after all; whoever held them as queued does so no more."""
+        self.submitted -= len(records)
+        self._settle(records, lost=False)
 
     def _count(self, reason: DropReason, count: int) -> None:
         before = self.dropped[reason]

@@ -44,10 +44,9 @@ class MemoryBacklog:
         self._ledger = ledger
         self._record_max = record_max_bytes
 
-    async def open(self) -> int:
-        """Nothing to open; the first number is 1."""
+    async def open(self) -> None:
+        """Nothing to open."""
         await trio.lowlevel.checkpoint()
-        return 0
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Nothing to do meanwhile."""

@@ -1,67 +1,60 @@
-"""Step 7: the bounded queue between ``submit()`` and delivery: one of Trio's memory channels, with a budget in bytes.
+"""Step 7: the bounded channel between ``submit()`` and delivery, fair to workspaces.
 
-The channel bounds the count, hands records to whoever waits for them and says when there will be no more.  It shows nothing of
-what it holds, so beside it stands what the account needs: how many bytes that is, and since when each record has been waiting.
+A memory channel of Trio's would hand records on in order of arrival and, when it is full, refuse whoever comes: one workspace's
+flood would delay and drop the records of all.  So the channel is the client's own.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 from time import monotonic
 
 import trio
 
+from trio_oplog._delivery.lanes import Lanes, Measure
 from trio_oplog._delivery.record import Record
 
 
 class Overflow(StrEnum):
-    """Who goes when the queue is full."""
+    """Who goes when the queue is full: one of the workspace that holds the most of it."""
 
     DROP_NEWEST = "drop_newest"
-    """The record that finds it full."""
+    """The newest record of that workspace, which is the one that finds the queue full where it is of that workspace."""
     DROP_OLDEST = "drop_oldest"
-    """Whoever waits longest."""
+    """The oldest queued record of that workspace."""
 
 
 class Queue:
-    """Records in order of submission, bounded by count and by bytes; closed until it is opened.
+    """Records of each workspace in order of submission, bounded by count and by bytes; closed until it is opened.
 
-    Putting is synchronous and needs Trio's thread; taking waits.  A record that finds a task waiting at the channel is handed
-    over directly: it needs no room, and counts as queued until that task has woken up.  One task at a time waits there, so that
-    ``capacity`` + 1 records at most are in the queue.
+    Putting is synchronous and needs Trio's thread; taking waits, and takes from the workspaces in turn.
     """
 
-    def __init__(self, capacity: int, max_bytes: int, overflow: Overflow) -> None:
+    def __init__(self, capacity: int | None, max_bytes: int, overflow: Overflow) -> None:
         self.max_bytes = max_bytes
-        self.bytes = 0
         self.peak = 0
         self.closed = True
-        self._capacity = capacity
+        self._capacity = math.inf if capacity is None else capacity
         self._drop_oldest = overflow is Overflow.DROP_OLDEST
-        self._send, self._receive = trio.open_memory_channel[Record](capacity)
-        self._send_nowait = self._send.send_nowait
-        self._waiting: deque[float] = deque()  # since when, for each record in the channel
+        self._records: Lanes[Record] = Lanes()
         self._turn = trio.Lock()
-        self._takers = 0
-        self._handed_over = 0
-        self._handed_over_bytes = 0
+        self._takers = trio.lowlevel.ParkingLot()
         self._givers = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
-        return len(self._waiting) + self._handed_over
+        return self._records.count
 
     @property
-    def all_bytes(self) -> int:
-        """The bytes of everything queued; ``bytes`` are those in the channel, which the budget is for."""
-        return self.bytes + self._handed_over_bytes
+    def bytes(self) -> int:
+        """The bytes of everything queued."""
+        return self._records.bytes
 
     @property
     def oldest_age(self) -> float:
-        """How long the oldest record has been waiting, in seconds; 0 when none is."""
-        return monotonic() - self._waiting[0] if self._waiting else 0.0
+        """How long the oldest record has been waiting, in seconds; 0 when none is.  Asks each workspace."""
+        return monotonic() - min(record.since for record in self._records.heads) if self._records.count else 0.0
 
     def open(self) -> None:
         """Let records in."""
@@ -73,43 +66,26 @@ class Queue:
         Returns:
             The records that were dropped for it or instead of it.
         """
-        size = record.size
         dropped: Sequence[Record] = ()
-        if self.bytes + size > self.max_bytes:
-            if not self._drop_oldest or size > self.max_bytes:
-                return (record,)
-            dropped = self._pop_until_there_is_room_for(size)
-        # A taker that was cancelled still counts as one until it runs again; only the channel knows who really waits.
-        handed_over = self._takers and self._send.statistics().tasks_waiting_receive
-        try:
-            self._send_nowait(record)
-        except trio.WouldBlock:
-            if not self._drop_oldest:
-                return (record,)
-            dropped = (self._pop(),)
-            self._send_nowait(record)
-        if handed_over:
-            self._handed_over += 1
-            self._handed_over_bytes += size
-            return dropped
-        self._waiting.append(record.since)
-        self.bytes += size
-        if len(self._waiting) > self.peak:
-            self.peak = len(self._waiting)
+        if self._is_too_full_for(record.size):
+            dropped = self._make_room(record)
+            if dropped[-1] is record:
+                return dropped
+        self._records.append(record)
+        if self._records.count > self.peak:
+            self.peak = self._records.count
+        if self._takers:
+            self._takers.unpark()
         return dropped
 
-    def _pop_until_there_is_room_for(self, size: int) -> Sequence[Record]:
-        popped = []
-        while self.bytes + size > self.max_bytes:
-            popped.append(self._pop())
-        return popped
-
-    def _pop(self) -> Record:
-        """The oldest record in the channel, which must hold one."""
-        record = self._receive.receive_nowait()
-        self._waiting.popleft()
-        self.bytes -= record.size
-        return record
+    def _make_room(self, record: Record) -> Sequence[Record]:
+        if record.size > self.max_bytes:
+            return (record,)
+        dropped: list[Record] = []
+        while not (dropped and dropped[-1] is record) and self._is_too_full_for(record.size):
+            measure = Measure.BYTES if self.bytes + record.size > self.max_bytes else Measure.COUNT
+            dropped.append(self._records.make_way(record, measure, oldest=self._drop_oldest))
+        return dropped
 
     async def has_room(self, size: int) -> None:
         """Wait until a record of that size fits, or never will: the queue was closed, or is too small."""
@@ -118,51 +94,44 @@ class Queue:
             await self._givers.park()
 
     def _is_too_full_for(self, size: int) -> bool:
-        return len(self._waiting) >= self._capacity or self.bytes + size > self.max_bytes
+        return self._records.count >= self._capacity or self._records.bytes + size > self.max_bytes
 
     async def receive(self) -> Record | None:
-        """Wait for the oldest record.
+        """Wait for the oldest record of the workspace whose turn it is.
 
         Returns:
             None when the queue is closed and empty.
         """
-        if self._waiting:
-            return self._receive_nowait()
-        self._takers += 1
-        try:
-            record = await self._receive.receive()
-        except trio.EndOfChannel:
-            return None
-        finally:
-            self._takers -= 1
-        self._handed_over -= 1
-        self._handed_over_bytes -= record.size
-        return record
+        while not self._records.count:
+            if self.closed:
+                return None
+            await self._takers.park()
+        return self._receive_nowait()
 
     def _receive_nowait(self) -> Record:
-        record = self._pop()
+        record = self._records.popleft()
         if self._givers:
             self._givers.unpark_all()
         return record
 
     async def take(self, count: int, max_bytes: int) -> list[Record]:
-        """Wait for the oldest records: at most so many, and none once they weigh so many bytes together.
+        """Wait for records: at most so many, and none once they weigh so many bytes together.
 
         A record cannot be put back, so that the last one may go beyond the bytes.
 
         Returns:
             None at all when the queue is closed and empty.
         """
-        # Any number may take, but one at a time waits at the channel: it goes away with all that came at once, where each of
-        # many would have been handed one record, for a request of its own.
+        # Any number may take, but one at a time waits: it goes away with all that came at once, where each of many would get
+        # one record, for a request of its own.
         async with self._turn:
             first = await self.receive()
             return [] if first is None else [first, *self.take_nowait(count - 1, max_bytes - first.size)]
 
     def take_nowait(self, count: float = math.inf, max_bytes: float = math.inf) -> list[Record]:
-        """Take what is in the channel, within the same limits."""
+        """Take what is queued, within the same limits."""
         taken: list[Record] = []
-        while self._waiting and len(taken) < count and max_bytes > 0:
+        while self._records.count and len(taken) < count and max_bytes > 0:
             record = self._receive_nowait()
             max_bytes -= record.size
             taken.append(record)
@@ -171,5 +140,5 @@ class Queue:
     def close(self) -> None:
         """Let nobody wait any more; what is queued can still be taken."""
         self.closed = True
-        self._send.close()
+        self._takers.unpark_all()
         self._givers.unpark_all()

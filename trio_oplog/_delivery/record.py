@@ -18,14 +18,15 @@ class Record:
     """One operation and how far it has come.
 
     Attributes:
-        number: Its place in the order of submission; unique in a client, and in a spool's file for ever.
+        number: Its place in the order of submission; 0 for one that an earlier run left in the spool.
         operation: ``None`` once the record lives in a spool: ``body`` says it all.
         size: The bytes it is charged with while it waits: an estimate until it is sealed.
         since: When it was submitted, on the monotonic clock.
         body: The encoded document; ``None`` until it is sealed.
         id: The operation's id, once it is sealed.
         settled: Whether it was delivered or dropped.
-        saved: Whether it is in a spool's file.
+        workspace: Whose it is.
+        row: Its number in the spool's file, unique there for ever; 0 while it is not in it.
     """
 
     number: int
@@ -35,7 +36,8 @@ class Record:
     body: bytes | None = attrs.field(default=None, repr=False)
     id: str = attrs.field(default="", repr=False)
     settled: bool = False
-    saved: bool = False
+    workspace: str = attrs.field(default="", repr=False)
+    row: int = 0
 
     @property
     def wire(self) -> bytes:

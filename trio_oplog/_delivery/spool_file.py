@@ -10,74 +10,65 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import frozen
-
-from trio_oplog._delivery.ledger import DropReason, logger
+from trio_oplog._delivery.ledger import logger
 from trio_oplog._delivery.record import Record
 from trio_oplog._errors import SpoolError, SpoolInUseError
+from trio_oplog._forking import watch_forks
 
 ROW_OVERHEAD: Final = 128
 """What a row costs in the file besides its body, rounded up."""
 
-_APPLICATION: Final = 0x6F706C67  # "oplg": tells a spool from somebody else's database
-_VERSION: Final = 1
+APPLICATION: Final = 0x6F706C67  # "oplg": tells a spool from somebody else's database
+_VERSION: Final = 2
 _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS records (
-    -- Numbers grow for ever: one that was used is not used again, so that the order of submission is in them.
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL
+    -- Numbers grow for ever: one that was used is not used again, so that the order of commits is in them.
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The place in the order of submission, in the run that committed it.
+    submitted INTEGER NOT NULL DEFAULT 0,
+    workspace TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS records_of_workspace ON records (workspace, number);
 CREATE TABLE IF NOT EXISTS dead (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL, died_at REAL NOT NULL
+    number INTEGER PRIMARY KEY, workspace TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL,
+    died_at REAL NOT NULL
 );
-PRAGMA application_id = {_APPLICATION};
+CREATE TABLE IF NOT EXISTS about (destination TEXT NOT NULL);
+PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+_COLUMNS: Final = "number, submitted, workspace, id, body"
+_WORTH_GIVING_BACK: Final = 1024 * 1024
 
 
-@frozen(kw_only=True)
-class DeadRecord:
-    """A record that was given up, with what is needed to try it again.
+class MovedError(Exception):
+    """The file was deleted or replaced: what was written last is in a file that nobody will find."""
 
-    Attributes:
-        number: Its number in the file.
-        id: The operation's id.
-        reason: Why it was given up.
-        died_at: When; aware, UTC.
-        size_bytes: The length of its document.
-    """
 
-    number: int
+class Holding(NamedTuple):
+    """What a file holds of one workspace."""
+
+    records: int
+    bytes: int
+
+
+class DeadRow(NamedTuple):
+    """A record that was given up, as it is kept."""
+
+    workspace: str
     id: str
+    body: bytes
     reason: str
-    died_at: datetime
-    size_bytes: int
-
-
-@frozen(kw_only=True)
-class SpoolStatus:
-    """What a spool's file holds.
-
-    Attributes:
-        waiting: Records that wait for delivery.
-        waiting_bytes: Their documents together.
-        dead: Records that were given up.
-        last_number: The number of the last record that was ever committed; 0 when none was.
-        in_use: Whether a process has it open.
-    """
-
-    waiting: int
-    waiting_bytes: int
-    dead: int
-    last_number: int
-    in_use: bool
+    died_at: float
 
 
 def row_size(record: Record) -> int:
@@ -86,7 +77,7 @@ def row_size(record: Record) -> int:
 
 
 def is_corruption(error: sqlite3.Error) -> bool:
-    """Whether the file itself is at fault, rather than the disk, a lock or a permission."""
+    """Whether the error means that the file is corrupt, as opposed to a full disk, a lock or a permission."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -97,147 +88,288 @@ class SpoolFile:
         self.path = path
         self._db = connection
         self._dead_max = dead_max
-        (count, size), (last,) = (
-            self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM records").fetchone(),
-            self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone(),
-        )
-        self.waiting = int(count)
-        self.bytes = int(size) + self.waiting * ROW_OVERHEAD
+        self._process = os.getpid()
+        rows = self._db.execute("SELECT workspace, count(*), sum(length(body)) FROM records GROUP BY workspace").fetchall()
+        (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        self.holdings = {name: Holding(count, size + count * ROW_OVERHEAD) for name, count, size in rows}
+        self.waiting = sum(holding.records for holding in self.holdings.values())
+        self.bytes = sum(holding.bytes for holding in self.holdings.values())
         self.last_number = int(last)
+        self.destination = read_destination(self._db)
+        # A later run must not take for its own what an earlier one has numbered.
+        self._earlier = self.last_number
+        self._most = self.bytes
+        self._places = self._look()
 
     @classmethod
-    def open(cls, path: Path, dead_max: int) -> SpoolFile:
+    def open(cls, path: Path, dead_max: int, destination: str = "") -> SpoolFile:
         """Open or create a spool; whoever calls holds its lock.
 
         A damaged file is renamed and a new one begun, which is said once in the log.
 
+        Args:
+            path: Where it is.
+            dead_max: How many records that were given up it keeps.
+            destination: What its records are for; written into a new file.
+
         Raises:
-            SpoolError: It is no spool, or of a later version; it is left as it is.
+            SpoolError: It is no spool, or of another version; it is left as it is.
             sqlite3.Error: The disk is full, or fails.
+            OSError: The file cannot be made.
         """
         try:
-            return cls(path, _connect(path, create=True), dead_max)
+            return cls(path, connect(path, destination), dead_max)
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
                 raise
         set_aside(path)
-        return cls(path, _connect(path, create=True), dead_max)
+        return cls(path, connect(path, destination), dead_max)
 
     def commit(
         self,
         records: Sequence[Record],
         gone: Sequence[int],
-        dead: Sequence[tuple[Record, DropReason]],
+        dead: Sequence[DeadRow],
         max_bytes: float = math.inf,
         *,
         in_order: bool = False,
-    ) -> tuple[list[Record], list[Record]]:
-        """Remove records, add others as far as the file may grow and bury the dead, all of it or nothing.
+    ) -> tuple[dict[int, Record], list[Record]]:
+        """Remove rows, add records as far as the file may grow and bury the dead, all of it or nothing.
 
         Args:
-            records: To be added.
+            records: To be added, sealed.
             gone: The numbers of those to be removed.
-            dead: To be kept aside, with the reason.
+            dead: To be kept aside.
             max_bytes: What the file may hold, by the count of ``bytes``.
             in_order: Whether none may be added after one that has no room; without it smaller ones are.
 
         Returns:
-            The records that were added, and those that have no room.
+            The records that were added by their numbers, and those that have no room.
 
         Raises:
+            MovedError: The file is no more where it was, and everything that was ever committed to it is lost.
+            SpoolError: This process was forked from the one that opened the file; nothing changed.
             sqlite3.Error: Nothing changed.
         """
-        added: list[Record] = []
+        added: dict[int, Record] = {}
         no_room: list[Record] = []
-        removed = removed_bytes = added_bytes = 0
-        with _transaction(self._db) as db:
+        counts: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
+        added_bytes = 0
+        number = self.last_number
+        with self._transaction() as db:
             for where in _ranges(gone):
-                count, size = db.execute(
-                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM records WHERE number BETWEEN ? AND ?", where
-                ).fetchone()
+                for workspace, count, size in db.execute(
+                    "SELECT workspace, count(*), sum(length(body)) FROM records WHERE number BETWEEN ? AND ? GROUP BY workspace",
+                    where,
+                ).fetchall():
+                    counts[workspace] -= count
+                    sizes[workspace] -= size + count * ROW_OVERHEAD
                 db.execute("DELETE FROM records WHERE number BETWEEN ? AND ?", where)
-                removed += count
-                removed_bytes += size + count * ROW_OVERHEAD
-            room = max_bytes - self.bytes + removed_bytes
+            room = max_bytes - self.bytes - sizes.total()
             for record in records:
                 size = row_size(record)
                 if added_bytes + size > room or (in_order and no_room):
                     no_room.append(record)
-                else:
-                    added.append(record)
-                    added_bytes += size
+                    continue
+                number += 1
+                added[number] = record
+                added_bytes += size
+                counts[record.workspace] += 1
+                sizes[record.workspace] += size
             db.executemany(
-                "INSERT OR REPLACE INTO records (number, id, body) VALUES (?, ?, ?)",
-                [(record.number, record.id, record.wire) for record in added],
+                f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608 -- a constant of ours
+                [(row, record.number, _storable(record.workspace), record.id, record.wire) for row, record in added.items()],
             )
             if dead:
-                now = time.time()
-                db.executemany(
-                    "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?)",
-                    [(record.number, record.id, record.wire, reason.value, now) for record, reason in dead],
-                )
+                db.executemany("INSERT INTO dead (workspace, id, body, reason, died_at) VALUES (?, ?, ?, ?, ?)", dead)
                 # The oldest go: the latest tell more about what is wrong now.
                 db.execute(
                     "DELETE FROM dead WHERE number <= (SELECT number FROM dead ORDER BY number DESC LIMIT 1 OFFSET ?)",
                     (self._dead_max,),
                 )
-        self.waiting += len(added) - removed
-        self.bytes += added_bytes - removed_bytes
+        self._check_place()
+        self.last_number = number
+        for workspace, size in sizes.items():
+            self._hold(workspace, counts[workspace], size)
+        self._give_back()
         return added, no_room
 
-    def read(self, after: int, count: int, max_bytes: int) -> list[Record]:
+    def _hold(self, workspace: str, count: int, size: int) -> None:
+        before = self.holdings.get(workspace, Holding(0, 0))
+        after = Holding(before.records + count, before.bytes + size)
+        self.waiting += count
+        self.bytes += size
+        if after.records > 0:
+            self.holdings[workspace] = after
+        else:
+            self.holdings.pop(workspace, None)
+
+    def _give_back(self) -> None:
+        """Once the file is empty, give the system back the room that it took."""
+        self._most = max(self._most, self.bytes)
+        if not self.waiting and self._most > _WORTH_GIVING_BACK:
+            self._most = 0
+            with suppress(sqlite3.Error):  # somebody looks into it: another time
+                # Not execute(), which takes one step of it: a page.
+                self._db.executescript("PRAGMA incremental_vacuum")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def read(
+        self, count: int, max_bytes: float, *, workspace: str | None = None, after: int = 0, skip: Collection[int] = ()
+    ) -> list[Record]:
         """The first records with a greater number: at most so many, of at most so many bytes, but one if there is one.
 
+        Args:
+            count: How many.
+            max_bytes: How many bytes.
+            workspace: Whose; ``None`` for anybody's.
+            after: The number.
+            skip: Numbers to leave out.
+
         Raises:
+            MovedError: The file is no more where it was.
             sqlite3.Error: The file cannot be read.
         """
+        self._check_place()
         records: list[Record] = []
         total = 0
-        with closing(self._rows(after, count)) as rows:
+        with closing(self._rows(workspace, after, newest=False)) as rows:
             for record in rows:
+                if record.row in skip:
+                    continue
                 total += len(record.wire)
-                if records and total > max_bytes:
+                if len(records) >= count or (records and total > max_bytes):
                     break
                 records.append(record)
         return records
 
-    def oldest(self, after: int, row_bytes: int) -> list[Record]:
-        """The first records with a greater number, as many as it takes to free so many bytes, or all there are.
+    def victims(
+        self, workspace: str, row_bytes: int, *, newest: bool, after: int = 0, skip: Collection[int] = ()
+    ) -> list[Record]:
+        """The oldest or the newest of a workspace's with a greater number, as many as it takes to free so many bytes, or all.
 
         Raises:
             sqlite3.Error: The file cannot be read.
         """
         records: list[Record] = []
-        with closing(self._rows(after, -1)) as rows:
+        with closing(self._rows(workspace, after, newest=newest)) as rows:
             for record in rows:
+                if record.row in skip:
+                    continue
                 records.append(record)
                 row_bytes -= row_size(record)
                 if row_bytes <= 0:
                     break
         return records
 
-    def _rows(self, after: int, count: int) -> Generator[Record, None, None]:
+    def _rows(self, workspace: str | None, after: int, *, newest: bool) -> Generator[Record, None, None]:
         now = time.monotonic()
-        rows = self._db.execute("SELECT number, id, body FROM records WHERE number > ? ORDER BY number LIMIT ?", (after, count))
+        where, values = ("", [after]) if workspace is None else ("workspace = ? AND", [_storable(workspace), after])
+        order = "DESC" if newest else "ASC"
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM records WHERE {where} number > ? ORDER BY number {order}",  # noqa: S608 -- words of ours
+            values,
+        )
         try:
-            for number, name, body in rows:
-                yield Record(number, None, len(body), now, body, name, saved=True)
+            for number, submitted, owner, name, body in rows:
+                order_of_submission = submitted if number > self._earlier else 0
+                yield Record(order_of_submission, None, len(body), now, body, name, workspace=owner, row=number)
         finally:
             rows.close()
 
+    def dead_rows(self) -> list[DeadRow]:
+        """What was given up, oldest first.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        return [
+            DeadRow(*row) for row in self._db.execute("SELECT workspace, id, body, reason, died_at FROM dead ORDER BY number")
+        ]
+
+    def forget_dead(self) -> None:
+        """Delete what was given up: somebody else keeps it now.
+
+        Raises:
+            sqlite3.Error: Nothing changed.
+        """
+        with self._transaction() as db:
+            db.execute("DELETE FROM dead")
+
+    def has_dead(self) -> bool:
+        """Whether anything that was given up is kept; true where nobody can tell."""
+        try:
+            return bool(self._db.execute("SELECT count(*) FROM dead").fetchone()[0])
+        except sqlite3.Error:
+            return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if os.getpid() != self._process:
+            raise SpoolError(str(self.path), "belongs to the process that this one was forked from")
+        with transaction(self._db) as db:
+            yield db
+
+    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+        return _place(f"{self.path}"), _place(f"{self.path}-wal")
+
+    def _check_place(self) -> None:
+        if self._look() != self._places:
+            raise MovedError
+
+    def leave(self) -> None:
+        """Close a file that is no more where it was.
+
+        Its write-ahead log goes: where it has stayed, SQLite would take it for the log of the file that is there now.
+        """
+        is_ours = [now == then for now, then in zip(self._look(), self._places, strict=True)]
+        self.close()
+        if is_ours == [False, True]:
+            for suffix in ("-wal", "-shm"):
+                with suppress(OSError):
+                    os.unlink(f"{self.path}{suffix}")
+
     def close(self) -> None:
-        """Close it; the write-ahead log is folded in as far as the disk allows."""
-        self._db.close()
+        """Close it; the write-ahead log is folded in as far as the disk allows.  A forked process leaves it alone."""
+        if os.getpid() == self._process:
+            self._db.close()
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    """Which file is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _storable(text: str) -> str:
+    """Text that SQLite takes; a workspace that is none has no record that could be encoded."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class SpoolLock:
     """Keeps a second process off a spool; ends with the process, however that ends."""
 
     def __init__(self, path: Path) -> None:
+        self._path = _lock_path(path)
+        while True:
+            self._take(path)
+            # Whoever has taken the spool away may have taken this file along after we opened it.
+            if self.is_in_place():
+                break
+            os.close(self._descriptor)
+        watch_forks(self)
+
+    def _take(self, path: Path) -> None:
         try:
-            self._descriptor = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SpoolError(str(path), f"cannot be opened: {os.strerror(error.errno or 0)}") from None
+        with suppress(OSError):  # another user's
+            os.fchmod(self._descriptor, 0o600)
         try:
             # Not a lock on the database itself: SQLite's own are dropped when any descriptor of the file is closed.
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,9 +377,22 @@ class SpoolLock:
             os.close(self._descriptor)
             raise SpoolInUseError(str(path), "is in use by another process or client") from None
 
+    def is_in_place(self) -> bool:
+        """Whether the locked file is the one that others would lock."""
+        if self._descriptor < 0:
+            return False
+        found = os.fstat(self._descriptor)
+        return _place(self._path) == (found.st_dev, found.st_ino)
+
     def release(self) -> None:
-        """Let others have it."""
-        os.close(self._descriptor)
+        """Let others have it; safe to repeat."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def after_fork(self) -> None:
+        """Leave the lock to the parent: held here as well, it would outlive it."""
+        self.release()
 
 
 def set_aside(path: Path) -> None:
@@ -259,89 +404,51 @@ def set_aside(path: Path) -> None:
     logger.error("the spool %s is damaged; it was renamed to %s and a new one begun", path, aside)
 
 
-# What the command line needs: looking into a file that somebody else may have open.
+def make_private(path: Path) -> None:
+    """Make a file that its owner alone can read, whatever the umask; one that is there becomes so.
 
-
-def status(path: Path) -> SpoolStatus:
-    """What the file holds.
+    SQLite gives what it keeps beside a database the permissions of the database.  A file that is there is not opened: to close it
+    would take away the locks that this process has on it.
 
     Raises:
-        SpoolError: There is no spool that can be read.
+        OSError: It cannot be made.
     """
-    with _looking(path) as db:
-        waiting, size = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM records").fetchone()
-        (dead,) = db.execute("SELECT count(*) FROM dead").fetchone()
-        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()
     try:
-        SpoolLock(path).release()
-        in_use = False
-    except SpoolInUseError:
-        in_use = True
-    return SpoolStatus(waiting=waiting, waiting_bytes=size, dead=dead, last_number=last, in_use=in_use)
-
-
-def dead(path: Path) -> list[DeadRecord]:
-    """What was given up, oldest first.
-
-    Raises:
-        SpoolError: There is no spool that can be read.
-    """
-    with _looking(path) as db:
-        rows = db.execute("SELECT number, id, reason, died_at, length(body) FROM dead ORDER BY number").fetchall()
-    return [
-        DeadRecord(number=number, id=name, reason=reason, died_at=datetime.fromtimestamp(at, UTC), size_bytes=size)
-        for number, name, reason, at, size in rows
-    ]
-
-
-def export(path: Path, *, of_the_dead: bool = False) -> Iterator[bytes]:
-    """The documents that wait, or those that were given up, oldest first.
-
-    Raises:
-        SpoolError: There is no spool that can be read.
-    """
-    with _looking(path) as db:
-        for (body,) in db.execute(f"SELECT body FROM {'dead' if of_the_dead else 'records'} ORDER BY number"):  # noqa: S608 -- two words of ours
-            yield body
-
-
-def requeue(path: Path) -> int:
-    """Let everything that was given up wait for delivery again.
-
-    Returns:
-        How many records that were.
-
-    Raises:
-        SpoolError: There is no spool that can be written.
-        SpoolInUseError: A process has it open.
-    """
-    _check_exists(path)
-    lock = SpoolLock(path)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):  # somebody else's, whom we may write to
+                os.chmod(f"{path}{suffix}", 0o600)
+        return
     try:
-        with _as_spool_errors(path), _closing(_connect(path, create=False)) as db, _transaction(db):
-            # New numbers: an old one may be below what a reader has passed.
-            count = db.execute("INSERT INTO records (id, body) SELECT id, body FROM dead ORDER BY number").rowcount
-            db.execute("DELETE FROM dead")
-            return count
+        os.fchmod(descriptor, 0o600)
     finally:
-        lock.release()
+        os.close(descriptor)
 
 
-def _lock_path(path: Path) -> str:
-    return f"{path}.lock"
+def connect(path: Path, destination: str | None) -> sqlite3.Connection:
+    """Connect to a spool; make one for that destination where there is none, or, with ``None``, make none.
 
-
-def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    Raises:
+        SpoolError: It is no spool, or of another version; it is left as it is.
+        sqlite3.Error: The disk is full, or fails, or what is there is damaged.
+        OSError: The file cannot be made.
+    """
+    if destination is not None:
+        make_private(path)
     # Handed between threads, used by one at a time.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
         fresh = _check(db, path)
+        if fresh and destination is not None:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
         db.execute("PRAGMA journal_mode = WAL")
         # Safe against the death of the process; the last commits may go with the power.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 67108864")
-        if fresh and create:
+        if fresh and destination is not None:
             db.executescript(_SCHEMA)
+            db.execute("INSERT INTO about VALUES (?)", (destination,))
     except BaseException:
         db.close()
         raise
@@ -353,10 +460,10 @@ def _check(db: sqlite3.Connection, path: Path) -> bool:
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if tables and application != _APPLICATION:
+    if tables and application != APPLICATION:
         raise SpoolError(str(path), "is a database, but no spool")
-    if version > _VERSION:
-        raise SpoolError(str(path), f"was written by a later version of trio_oplog (format {version})")
+    if tables and version != _VERSION:
+        raise SpoolError(str(path), f"was written by another version of trio_oplog (format {version})")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         damage = sqlite3.DatabaseError("quick_check failed")
@@ -365,8 +472,15 @@ def _check(db: sqlite3.Connection, path: Path) -> bool:
     return not tables
 
 
+def read_destination(db: sqlite3.Connection) -> str:
+    """What the records of a spool are for."""
+    found = db.execute("SELECT destination FROM about").fetchone()
+    return found[0] if found is not None else ""
+
+
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Everything in the block, or nothing."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield db
@@ -377,35 +491,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-@contextmanager
-def _closing(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    try:
-        yield db
-    finally:
-        db.close()
-
-
-@contextmanager
-def _as_spool_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise SpoolError(str(path), f"cannot be read: {error.sqlite_errorname}") from None
-
-
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        raise SpoolError(str(path), "does not exist")
-
-
-@contextmanager
-def _looking(path: Path) -> Iterator[sqlite3.Connection]:
-    _check_exists(path)
-    with _as_spool_errors(path), _closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        if application != _APPLICATION:
-            raise SpoolError(str(path), "is a database, but no spool")
-        yield db
+def _lock_path(path: Path) -> str:
+    return f"{path}.lock"
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

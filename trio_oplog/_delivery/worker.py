@@ -37,8 +37,8 @@ class Backlog(Protocol):
     failing: bool
     """Whether it cannot do what it is there for."""
 
-    async def open(self) -> int:
-        """Get ready; the number of the last record that ever was in it."""
+    async def open(self) -> None:
+        """Get ready."""
         ...
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:

@@ -116,6 +116,9 @@ class Interceptor:
         clock: The time of day, as an aware datetime in UTC.
         monotonic: A clock for durations, in seconds.
         new_id: Makes the id of an operation: UUID text.  ``None``: random ones.
+
+    Raises:
+        ConfigError: The submitter has no ``submit()``, or the config is none; the error names which.
     """
 
     def __init__(
@@ -130,6 +133,8 @@ class Interceptor:
     ) -> None:
         if not callable(getattr(submitter, "submit", None)):
             raise ConfigError("submitter", "must be an object with a submit() method")
+        if not isinstance(config, Config):
+            raise ConfigError("config", "must be a Config")
         self._recorder = Recorder(submitter, config, clock, monotonic, new_id or random_ids().__next__)
         self._own_suspended = None
         if suspended is None:

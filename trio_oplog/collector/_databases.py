@@ -76,7 +76,9 @@ def _sqlite(url: URL) -> Engine:
     try:
         # SQLite would let the umask decide who reads what everybody's tools were told.  A file that is there is not opened:
         # closing it would take away the locks that this process has on it.
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+        descriptor = os.open(file, os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(descriptor, 0o600)  # the umask may have taken away more
+        os.close(descriptor)
     except FileExistsError:
         pass
     except OSError as error:

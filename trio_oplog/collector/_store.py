@@ -21,6 +21,7 @@ from trio_oplog._errors import QueryError, StoreError
 from trio_oplog._listing import ListQuery
 from trio_oplog._operation import Operation
 from trio_oplog.collector._databases import READERS, open_engine, parse_url
+from trio_oplog.collector._place import Place
 from trio_oplog.collector._schema import Row, key, microseconds, operations
 
 REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -64,6 +65,7 @@ class Store:
         self._url = parse_url(url)
         self._insert = _PASS_OVER_REPEATED[self._url.get_backend_name()]
         self._engine: Engine | None = None
+        self._place: Place | None = None
         self._users = 0
         self._opening = trio.Lock()
         # One writer: SQLite knows no more, and PostgreSQL's transactions cannot wait for each other in a circle.
@@ -106,9 +108,7 @@ class Store:
         """Close every connection.  A later use opens the store again."""
         with trio.CancelScope(shield=True):
             async with self._opening, self._writing:
-                engine, self._engine = self._engine, None
-                if engine is not None:
-                    await trio.to_thread.run_sync(engine.dispose)
+                await self._let_go()
 
     async def add(self, batch: Iterable[Operation]) -> None:
         """Keep operations: all of them or none.
@@ -157,9 +157,25 @@ class Store:
 
     async def _opened(self) -> Engine:
         async with self._opening:
+            if self._place is not None:
+                try:
+                    self._place.check()
+                except StoreError:
+                    await self._let_go()
+                    raise
             if self._engine is None:
                 self._engine = await trio.to_thread.run_sync(_guarded, lambda: open_engine(self._url))
+                self._place = Place(self.file) if self.file is not None else None
             return self._engine
+
+    async def _let_go(self) -> None:
+        """Close every connection."""
+        engine, self._engine = self._engine, None
+        place, self._place = self._place, None
+        if engine is not None:
+            await trio.to_thread.run_sync(engine.dispose)
+        if place is not None:
+            place.leave()
 
     async def _write_queue(self, engine: Engine) -> None:
         """Commit everything that waits in one transaction, and tell each waiting task how it went."""
@@ -170,6 +186,8 @@ class Store:
             # Shielded: the others who wait for this transaction were not cancelled.
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_guarded, lambda: _write(engine, self._insert, rows))
+            if self._place is not None:
+                self._place.check()  # after the commit, and before anybody hears of it
             problem = None
         except StoreError as error:
             problem = error.problem

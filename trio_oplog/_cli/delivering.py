@@ -1,0 +1,63 @@
+"""How ``wrap`` and ``gateway`` deliver: in batches, and through a folder of spools unless they are told otherwise.
+
+A file gets a spool as well, although both are on one disk.  The store may be damaged, or locked for longer than a program can
+wait at its end.  And what has not reached it when the program is killed is in the spool, from where the next program delivers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+from platformdirs import user_state_path
+
+from trio_oplog._cli.destination import Destination
+from trio_oplog._delivery import Client, SpoolFolder
+from trio_oplog._errors import SpoolError
+
+_BATCH_SIZE: Final = 100
+# What the bytes of the queue have room for at most: thousands of calls that end at once are none too many.
+_CAPACITY: Final = 65_536
+
+
+def default_spool() -> Path:
+    """The folder of spools that is used when none is named: in the user's state folder."""
+    return user_state_path("trio-oplog", appauthor=False) / "spool"
+
+
+@asynccontextmanager
+async def open_client(destination: Destination, *, spool: Path | None, drain_timeout: float) -> AsyncIterator[Client]:
+    """Open a client for as long as the block lasts.
+
+    A folder that cannot be used costs the spool and not the records: one line on standard error says so.
+
+    Args:
+        destination: Where to deliver.
+        spool: The folder of spools; it is made where there is none.  ``None`` for no spool.
+        drain_timeout: How long leaving the block may take, in seconds.
+    """
+
+    def client(folder: SpoolFolder | None) -> Client:
+        return Client(
+            destination.url,
+            destination.secret,
+            None if folder is not None else _CAPACITY,
+            http=destination.http,
+            drain_timeout=drain_timeout,
+            batch_size=_BATCH_SIZE,
+            spool=folder,
+        )
+
+    async with AsyncExitStack() as stack:
+        if spool is not None:
+            try:
+                opened = await stack.enter_async_context(client(SpoolFolder(spool, destination=destination.name)))
+            except SpoolError as error:
+                click.echo(f"trio-oplog: {error}; operations are kept in memory only", err=True)
+                opened = await stack.enter_async_context(client(None))
+        else:
+            opened = await stack.enter_async_context(client(None))
+        yield opened
