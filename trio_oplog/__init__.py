@@ -25,6 +25,7 @@ from trio_oplog._errors import (
     StoreError,
     StoreVersionError,
     TokenFileError,
+    TrioRequiredError,
     WireError,
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
@@ -67,6 +68,7 @@ __all__ = [
     "SuspendedCalls",
     "Tee",
     "TokenFileError",
+    "TrioRequiredError",
     "WireError",
     "redact_keys",
     "tee",

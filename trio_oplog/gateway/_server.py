@@ -23,6 +23,7 @@ from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config, Operation, Submitter
 from trio_oplog._recording import Interceptor, SuspendedCalls
+from trio_oplog._trio import require_trio
 from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
 from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
@@ -247,7 +248,11 @@ class Gateway:
         Args:
             listeners: Where clients connect to, as from ``trio.open_tcp_listeners``.  They are closed at the end.
             task_status: For ``nursery.start``: clients can connect when it returns.
+
+        Raises:
+            TrioRequiredError: The program runs under another event loop than Trio's; nothing is served.
         """
+        require_trio("Gateway")
         try:
             async with trio.open_nursery() as nursery:
                 server = await nursery.start(
