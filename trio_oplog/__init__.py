@@ -30,7 +30,15 @@ from trio_oplog._errors import (
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, SuspendedCalls, redact_keys
+from trio_oplog._recording import (
+    FrameObserver,
+    Interceptor,
+    InterceptorStatistics,
+    Payload,
+    SuspendedCalls,
+    redact_keys,
+    redact_secrets,
+)
 
 __version__ = "0.1.0"
 
@@ -71,6 +79,7 @@ __all__ = [
     "TrioRequiredError",
     "WireError",
     "redact_keys",
+    "redact_secrets",
     "tee",
     "try_handle_operations_list",
 ]
