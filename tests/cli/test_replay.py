@@ -268,7 +268,7 @@ def endpoint(answer: Callable[[httpx.Request], httpx.Response], monkeypatch: pyt
     @asynccontextmanager
     async def opened(*_: object, **__: object) -> Any:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-            yield Destination("http://endpoint/", http, SECRET)
+            yield Destination("http://endpoint/", http, SECRET, "endpoint")
 
     monkeypatch.setattr("trio_oplog._cli.replay.open_destination", opened)
     monkeypatch.setattr("trio_oplog._cli.listing.open_destination", opened)

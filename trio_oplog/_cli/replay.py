@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import Destination, open_destination
+from trio_oplog._cli.options import secret_option, to_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
@@ -46,7 +47,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("replay")
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=_FILE)
-@click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
+@to_option
 @workspace_option
 @secret_option
 def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None) -> None:
@@ -141,7 +142,7 @@ async def _play(
     )
     for number, line in enumerate(capture.read(session.path)):
         tape.now = line.t
-        (interceptor.on_client_frame if line.dir == "c2s" else interceptor.on_server_frame)(line.frame)
+        (interceptor.on_client_frame if line.dir == "c2s" else interceptor.on_server_frame)(line.crossed)
         await deliver()
         advance()
         if number % _READ_AT_ONCE == 0:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
 from typing import Final
 
 import click
 import trio
 
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
+from trio_oplog._cli.delivery import make_config, open_client
+from trio_oplog._cli.destination import Destination, open_destination
+from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.recorded import open_captures
 from trio_oplog._delivery import Client
 from trio_oplog._errors import StoreError
 from trio_oplog._listing import ListClient
@@ -30,11 +32,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("wrap", context_settings={"allow_interspersed_args": False})
-@click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
-@workspace_option
-@secret_option
-@click.option("--user", metavar="ID", help="Who calls; else whom the client claims to be.")
-@click.option("--source", metavar="NAME", default="mcp", show_default=True, help="What kind of client calls.")
+@recording_options("mcp")
 @click.option(
     "--grace",
     metavar="SECONDS",
@@ -52,41 +50,33 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="How long it may go on after a signal; then it is killed.",
 )
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(
-    words: tuple[str, ...],
-    dest: str | None,
-    workspace: str,
-    secret_file: Path | None,
-    user: str | None,
-    source: str,
-    grace: float,
-    kill_after: float,
-) -> int:
+def command(words: tuple[str, ...], recording: Recording, grace: float, kill_after: float) -> int:
     """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they came,
     errors of the server are its own, and so is the exit status.
     """
-    config = Config(source=source, workspace_id=workspace, user_id=user, transport="stdio")
-    return trio.run(_wrap, words, dest, secret_file, config, grace, kill_after)
+    return trio.run(_wrap, words, recording, make_config(recording, "stdio"), grace, kill_after)
 
 
-async def _wrap(
-    words: Sequence[str], dest: str | None, secret_file: Path | None, config: Config, grace: float, kill_after: float
-) -> int:
+async def _wrap(words: Sequence[str], recording: Recording, config: Config, grace: float, kill_after: float) -> int:
     async with AsyncExitStack() as stack:
         client: Client | None = None
         operations: OperationsList | None = None
-        destination = await _open(stack, dest, secret_file)
+        captures = stack.enter_context(open_captures(recording.capture))
+        destination = await _open(stack, recording)
         # While the server runs signals are for it; after that nothing may keep the records from being delivered.
         stack.enter_context(_deaf())
         if destination is not None:
-            url, http, secret = destination
-            client = await stack.enter_async_context(Client(url, secret, http=http, drain_timeout=_DRAIN_TIMEOUT))
-            operations = OperationsList(list_client=ListClient(url, secret, http=http), workspace_id=config.workspace_id)
+            client = await stack.enter_async_context(
+                open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT)
+            )
+            list_client = ListClient(destination.url, destination.secret, http=destination.http)
+            operations = OperationsList(list_client=list_client, workspace_id=config.workspace_id)
         interceptor = None if client is None else Interceptor(client, config)
+        observer = interceptor if captures is None else captures.watch(interceptor)
         try:
-            status, _ = await wrap(words, interceptor, operations=operations, grace=grace, kill_after=kill_after)
+            status, _ = await wrap(words, observer, operations=operations, grace=grace, kill_after=kill_after)
         except OSError as error:
             click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -95,9 +85,11 @@ async def _wrap(
     return status
 
 
-async def _open(stack: AsyncExitStack, dest: str | None, secret_file: Path | None) -> Destination | None:
+async def _open(stack: AsyncExitStack, recording: Recording) -> Destination | None:
+    if recording.is_off:  # which was said
+        return None
     try:
-        return await stack.enter_async_context(open_destination(dest, secret_file))
+        return await stack.enter_async_context(open_destination(recording.dest, recording.secret_file))
     except StoreError as error:
         # The server is somebody's tool, and this is only its log.
         click.echo(f"trio-oplog: {error}; the server runs, and nothing is recorded", err=True)
