@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trio_oplog._cli import main
+from trio_oplog._cli.check import command
 from trio_oplog._cli.options import default_spool
 from trio_oplog._delivery.ledger import DropReason
 from trio_oplog._delivery.record import Record
@@ -96,6 +97,10 @@ def test_every_mistake_of_the_file_is_named(tmp_path: Path) -> None:
         f"FAIL configuration {path}: workspce is no option: write workspace",
         f"FAIL configuration {path}: [gateway] max-frame must be a whole number",
     ]
+
+
+def test_the_command_runs_without_the_program_around_it() -> None:
+    assert CliRunner().invoke(command, [], standalone_mode=False).return_value == 0
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from tests.cli.test_wrap import CALL, ECHO, PYTHON, run, stored, wrapping
 from trio_oplog import _cli
 from trio_oplog._cli import config, main
 from trio_oplog._cli.options import Recording, default_spool
+
+MISSING = "The endpoint's secret is missing"
 
 
 def command(name: str) -> click.Command:
@@ -127,6 +129,7 @@ def test_a_file_gives_defaults_at_its_top_and_by_command(written: Any, tmp_path:
         ("zzzzzz = 1", "zzzzzz is no option: remove it"),
         ("[wrapp]", "there is no command [wrapp]: write wrap"),
         ("[wrap]\nlisten = '127.0.0.1:0'", "[wrap] listen is no option: remove it"),
+        ("wrap = 1", "wrap is no option"),
         ("[wrap]\nto = 5", "[wrap] to must be a string"),
         ("to = 'ftp://x'", "to is wrong: The destination must be http://..., https://... or sqlite:///path"),
         ("[wrap]\nredact = 'a'", '[wrap] redact must be an array, such as ["a", "b"]'),
@@ -198,9 +201,12 @@ def test_without_a_file_there_are_no_defaults() -> None:
 def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     """What ``wrap`` would record with; the command itself does nothing."""
     found: list[Recording] = []
-    module = import_module("trio_oplog._cli.wrap")
-    monkeypatch.setattr(module, "make_config", lambda recording, _: found.append(recording))
-    monkeypatch.setattr(trio, "run", lambda *_: 0)
+
+    def run_nothing(_: object, words: object, recording: Recording, *rest: object) -> int:
+        found.append(recording)
+        return 0
+
+    monkeypatch.setattr(trio, "run", run_nothing)
     return found
 
 
@@ -279,6 +285,27 @@ async def test_nothing_is_recorded_where_it_might_be_in_the_clear_or_in_the_wron
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            'to = "http://127.0.0.1:9/"\n',
+            "The endpoint's secret is missing: set TRIO_OPLOG_SECRET, or name its file with --secret-file",
+        ),
+        ('user = ""\n', "user_id must be a non-empty string"),
+        ("", "{}: Not a directory (name another place with --to)"),
+    ],
+)
+async def test_what_keeps_a_log_from_working_costs_records_only(text: str, problem: str, tmp_path: Path, written: Any) -> None:
+    written(text)
+    (tmp_path / "file").touch()
+    where = tmp_path / "file" / "trio-oplog"
+    command = [argument for argument in wrapping(tmp_path, *PYTHON, ECHO) if argument not in ("--to", f"sqlite:///{tmp_path}")]
+    done = await run(command, CALL, env={**os.environ, "XDG_STATE_HOME": str(where.parent)})
+    assert (done.stdout, done.returncode) == (b'{"id": 1, "result": {"content": []}}\n', 0)
+    assert done.stderr.decode() == f"trio-oplog: {problem.format(where)}; the server runs, and nothing is recorded\n"
+
+
 async def test_the_programs_redact_unless_told_not_to(tmp_path: Path) -> None:
     call = {
         "id": 1,
@@ -293,3 +320,20 @@ async def test_the_programs_redact_unless_told_not_to(tmp_path: Path) -> None:
         kept.append({key for key, value in operation["arguments"].items() if not isinstance(value, dict)})
     assert kept == [{"n"}, {"n", "konto", "githubToken"}, {"n", "githubToken"}, {"n", "konto"}]
     assert os.listdir(tmp_path / "state" / "trio-oplog" / "spool")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md").read_text(encoding="utf-8")
+
+
+def test_the_file_that_the_documentation_shows_is_right(tmp_path: Path) -> None:
+    [shown] = re.findall(r"^```toml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "config.toml"
+    path.write_text(shown)
+    assert not [problem for name in _cli._COMMANDS for problem in loaded(name, path).problems]
+    assert loaded("wrap", path).defaults["redact"] == ["iban", "konto"]
+    assert loaded("list", path).defaults["source_of"] == loaded("gateway", path).defaults["dest"]
+
+
+def test_the_documentation_lists_every_option_about_recording() -> None:
+    shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {"grace"}
+    assert set(re.findall(r"^\| `--([a-z-]+)", PAGE, flags=re.MULTILINE)) == shared

@@ -185,9 +185,7 @@ def load(file: File, command: click.Command, tables: Iterable[str], commands: It
 def options_of(command: click.Command) -> dict[str, click.Option]:
     """The options of a command by their names in the file."""
     options = [param for param in command.params if isinstance(param, click.Option) and not param.is_eager]
-    return {option.opts[0].lstrip("-"): option for option in options} | {
-        name.lstrip("-"): option for option in options for name in option.opts if name.startswith("--")
-    }
+    return {option.opts[0].lstrip("-"): option for option in options}
 
 
 def _subcommands(command: click.Command) -> Iterator[tuple[str, click.Command]]:

@@ -16,7 +16,7 @@ from trio_oplog._cli.destination import Destination, open_destination
 from trio_oplog._cli.options import Recording, recording_options
 from trio_oplog._cli.recorded import open_captures
 from trio_oplog._delivery import Client
-from trio_oplog._errors import StoreError
+from trio_oplog._errors import OplogError
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config
 from trio_oplog._recording import Interceptor
@@ -56,24 +56,26 @@ def command(words: tuple[str, ...], recording: Recording, grace: float, kill_aft
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they came,
     errors of the server are its own, and so is the exit status.
     """
-    return trio.run(_wrap, words, recording, make_config(recording, "stdio"), grace, kill_after)
+    return trio.run(_wrap, words, recording, grace, kill_after)
 
 
-async def _wrap(words: Sequence[str], recording: Recording, config: Config, grace: float, kill_after: float) -> int:
+async def _wrap(words: Sequence[str], recording: Recording, grace: float, kill_after: float) -> int:
     async with AsyncExitStack() as stack:
         client: Client | None = None
+        interceptor: Interceptor | None = None
         operations: OperationsList | None = None
         captures = stack.enter_context(open_captures(recording.capture))
-        destination = await _open(stack, recording)
+        opened = await _open(stack, recording)
         # While the server runs signals are for it; after that nothing may keep the records from being delivered.
         stack.enter_context(_deaf())
-        if destination is not None:
+        if opened is not None:
+            destination, config = opened
             client = await stack.enter_async_context(
                 open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT)
             )
             list_client = ListClient(destination.url, destination.secret, http=destination.http)
             operations = OperationsList(list_client=list_client, workspace_id=config.workspace_id)
-        interceptor = None if client is None else Interceptor(client, config)
+            interceptor = Interceptor(client, config)
         observer = interceptor if captures is None else captures.watch(interceptor)
         try:
             status, _ = await wrap(words, observer, operations=operations, grace=grace, kill_after=kill_after)
@@ -85,15 +87,21 @@ async def _wrap(words: Sequence[str], recording: Recording, config: Config, grac
     return status
 
 
-async def _open(stack: AsyncExitStack, recording: Recording) -> Destination | None:
+async def _open(stack: AsyncExitStack, recording: Recording) -> tuple[Destination, Config] | None:
+    """What recording needs; ``None`` where it cannot be: the server is somebody's tool, and this is only its log."""
     if recording.is_off:  # which was said
         return None
     try:
-        return await stack.enter_async_context(open_destination(recording.dest, recording.secret_file))
-    except StoreError as error:
-        # The server is somebody's tool, and this is only its log.
-        click.echo(f"trio-oplog: {error}; the server runs, and nothing is recorded", err=True)
-        return None
+        config = make_config(recording, "stdio")
+        return await stack.enter_async_context(open_destination(recording.dest, recording.secret_file)), config
+    except click.UsageError as error:
+        problem = error.format_message().rstrip(".")
+    except OplogError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror} (name another place with --to)"
+    click.echo(f"trio-oplog: {problem}; the server runs, and nothing is recorded", err=True)
+    return None
 
 
 @contextmanager
