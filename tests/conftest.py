@@ -24,6 +24,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _folders_of_no_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test starts neither reads the configuration of whoever runs it nor leaves anything in that user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
 @pytest.fixture
 def make_operation() -> Callable[..., Operation]:
     """Makes operations with ids 0, 1, 2, ..."""

@@ -25,11 +25,20 @@ from trio_oplog._errors import (
     StoreError,
     StoreVersionError,
     TokenFileError,
+    TrioRequiredError,
     WireError,
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, SuspendedCalls, redact_keys
+from trio_oplog._recording import (
+    FrameObserver,
+    Interceptor,
+    InterceptorStatistics,
+    Payload,
+    SuspendedCalls,
+    redact_keys,
+    redact_secrets,
+)
 
 __version__ = "0.1.0"
 
@@ -68,8 +77,10 @@ __all__ = [
     "SuspendedCalls",
     "Tee",
     "TokenFileError",
+    "TrioRequiredError",
     "WireError",
     "redact_keys",
+    "redact_secrets",
     "tee",
     "try_handle_operations_list",
 ]

@@ -12,6 +12,7 @@
     ├── StoreError                        the collector's store cannot be opened, read or written
     │   └── StoreVersionError             it was written by a later version of this package
     ├── TokenFileError(ValueError)        a gateway's file of tokens cannot be used
+    ├── TrioRequiredError(RuntimeError)   something that needs Trio was used under another event loop
     └── WireError(ValueError)             bytes that are no Operation
 
 The part that was wrong is in typed fields; the sentence is in ``__str__``.  No error carries a payload, an argument or a
@@ -133,6 +134,21 @@ class TokenFileError(OplogError, ValueError):
 
 class ClientStateError(OplogError, RuntimeError):
     """A Client was entered a second time; nothing changed."""
+
+
+class TrioRequiredError(OplogError, RuntimeError):
+    """Something that needs Trio was used outside of a Trio run, such as under asyncio; nothing was opened, sent or started.
+
+    Attributes:
+        what: What needs Trio, such as ``Client``.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f'{self.what} needs Trio: run the program with trio.run(...) or anyio.run(..., backend="trio")'
 
 
 class SpoolError(OplogError):

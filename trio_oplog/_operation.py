@@ -282,6 +282,8 @@ class Submitter(Protocol):
         """Take one operation.  Must not block and must not raise."""
 
 
+CHECK_SOURCE = "trio-oplog-check"
+"""The ``source`` of what ``trio-oplog check`` stores.  A list shows that only where this source or the id is asked for."""
 ARGS_MAX_BYTES = 65_536
 RESULT_MAX_BYTES = 4_096
 MAX_SUSPENDED = 1_024

@@ -34,6 +34,10 @@ def test_a_shell_can_complete_the_name_of_every_command() -> None:
     assert main.list_commands(click.Context(main)) == list(_cli._COMMANDS)
 
 
+def test_a_shell_can_complete_what_is_no_command_yet() -> None:
+    assert main.resolve_command(click.Context(main, resilient_parsing=True), ["gate"]) == (None, None, [])
+
+
 def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).stdout == f"trio-oplog {trio_oplog.__version__}\n"
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 import click
+from click.core import ParameterSource
 
 import trio_oplog
+from trio_oplog._cli.config import CONFIG_KEY, CONFIG_VARIABLE, Loaded, load, read
 from trio_oplog._errors import OplogError
 
 
@@ -29,11 +32,16 @@ _COMMANDS: Final = {
     "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put WebSocket clients through to a server and record every call."),
+    "check": _Command("trio_oplog._cli.check", "cli", "Say what is configured, and whether operations reach the store."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
 }
+
+
+_TOLERANT: Final = frozenset({"wrap", "check"})
+"""A configuration file with mistakes in it does not keep these from running."""
 
 
 class _Group(click.Group):
@@ -57,6 +65,19 @@ class _Group(click.Group):
             return command
         raise click.ClickException(missing)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and what the configuration file says about it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            loaded = load(read(ctx.params.get("config")), command, [name], _COMMANDS)
+            ctx.meta[CONFIG_KEY] = loaded
+            ctx.default_map = {name: loaded.defaults}
+            if loaded.problems and name not in _TOLERANT:
+                # A wrong call, and one for help, are that in the first place.
+                command.make_context(name, list(rest), parent=ctx)
+                raise click.UsageError(f"{loaded.sentence}.", ctx)
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
@@ -68,7 +89,7 @@ class _Group(click.Group):
             sys.exit(super().main(args, prog_name, **extra))
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else "trio-oplog"
-            _leave(2, path, f"{error.format_message()} Try '{path} --help'.")
+            _leave(2, path, f"{error.format_message()}{_where_it_stands(error)} Try '{path} --help'.")
         except click.ClickException as error:
             _leave(1, "trio-oplog", error.format_message())
         except OplogError as error:
@@ -79,6 +100,15 @@ class _Group(click.Group):
             _leave(1, "trio-oplog", f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
 
 
+def _where_it_stands(error: click.UsageError) -> str:
+    """For a wrong value that is the configuration file's, which one that is."""
+    if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.name:
+        loaded: Loaded | None = error.ctx.meta.get(CONFIG_KEY)
+        if loaded and error.ctx.get_parameter_source(error.param.name) is ParameterSource.DEFAULT_MAP:
+            return f" (It stands in {loaded.file.path}.)"
+    return ""
+
+
 def _leave(status: int, who: str, problem: str) -> NoReturn:
     click.echo(f"{who}: {problem}", err=True)
     sys.exit(status)
@@ -86,5 +116,12 @@ def _leave(status: int, who: str, problem: str) -> NoReturn:
 
 @click.command("trio-oplog", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(trio_oplog.__version__, message="trio-oplog %(version)s")
-def main() -> None:
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar=CONFIG_VARIABLE,
+    help="A TOML file with defaults for all options; else config.toml in your configuration folder.",
+)
+def main(config: Path | None) -> None:
     """The operation log for JSON-RPC gateways: who called which tool, where, with what, and what came back."""

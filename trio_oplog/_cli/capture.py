@@ -22,11 +22,18 @@ class Line(msgspec.Struct, frozen=True):
         dir: From the client to the server, or back.
         t: When, in seconds since the session began.
         frame: The exact text that crossed.
+        b64: The exact bytes in base64, where they are no UTF-8.
     """
 
     dir: Literal["c2s", "s2c"]
     t: Annotated[float, msgspec.Meta(ge=0, le=_SECONDS_MAX)]
     frame: str
+    b64: bytes | None = None
+
+    @property
+    def crossed(self) -> str | bytes:
+        """What crossed."""
+        return self.frame if self.b64 is None else self.b64
 
 
 class Capture(NamedTuple):

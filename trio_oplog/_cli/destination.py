@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import click
 import httpx
@@ -18,18 +18,23 @@ import trio
 from platformdirs import user_state_path
 
 from trio_oplog._address import check_secret, check_url
+from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from trio_oplog._errors import ConfigError, StoreError
+from trio_oplog._listing import ListClient
 from trio_oplog._reach import make_tls
 from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
 
-SECRET_VARIABLE = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
-SECRET_FILE_VARIABLE = "TRIO_OPLOG_SECRET_FILE"  # noqa: S105
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 class Destination(NamedTuple):
-    """What a ``Client`` and a ``ListClient`` need to reach it, and a name for it without anything private."""
+    """What a ``Client`` and a ``ListClient`` need to reach it.
+
+    Attributes:
+        url: The endpoint.
+        http: The way to it; ``None`` for that of the network.
+        secret: What it expects.
+        name: What tells it from every other destination, without anything private.
+        ca_file: What an ``https`` endpoint is verified with; see ``Client``.
+    """
 
     url: str
     http: httpx.AsyncClient | None
@@ -37,30 +42,9 @@ class Destination(NamedTuple):
     name: str
     ca_file: Path | None = None
 
-
-def secret_option(command: F) -> F:
-    """The option ``--secret-file``.  There is none for the secret itself: every user of the machine can see arguments."""
-    return click.option(
-        "--secret-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help=f"Where the endpoint's secret is; else {SECRET_VARIABLE}, else the file named by {SECRET_FILE_VARIABLE}.",
-    )(command)
-
-
-def ca_file_option(command: F) -> F:
-    """The option ``--ca-file``, for every command that may speak to an ``https`` endpoint."""
-    return click.option(
-        "--ca-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Certificates in PEM form to verify the endpoint with; else SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones.",
-    )(command)
-
-
-def workspace_option(command: F) -> F:
-    """The option ``--workspace``, with one default for all commands, so that they see the same operations."""
-    return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
+    def list_client(self) -> ListClient:
+        """What asks it for operations."""
+        return ListClient(self.url, self.secret, http=self.http, ca_file=self.ca_file)
 
 
 def default_store() -> str:

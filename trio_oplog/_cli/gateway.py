@@ -12,12 +12,12 @@ import click
 import trio
 
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.delivering import default_spool, open_client
-from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
+from trio_oplog._cli.delivery import make_config, open_client
+from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.recorded import Captures, open_captures
 from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
-from trio_oplog._listing import ListClient
-from trio_oplog._operation import Config
 from trio_oplog.gateway import (
     GRACE,
     HANDSHAKE_TIMEOUT,
@@ -39,16 +39,13 @@ _DRAIN_TIMEOUT: Final = 10.0
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8086", show_default=True, help="Where; port 0 for any.")
 @click.option("--upstream", metavar="URL", help="The server that clients are put through to: ws://... or wss://...")
-@click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
 @click.option(
     "--tokens",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Who may connect: a TOML file of hashed bearer tokens (see 'trio-oplog token').  Without it, anyone on this machine.",
 )
-@workspace_option
-@secret_option
-@click.option("--source", metavar="NAME", default="gateway", show_default=True, help="What kind of client calls.")
+@recording_options("gateway")
 @click.option("--origin", "origins", metavar="URL", multiple=True, help="A web page that may connect; else none.  Repeatable.")
 @click.option(
     "--max-connections",
@@ -81,11 +78,8 @@ _DRAIN_TIMEOUT: Final = 10.0
 def command(
     listen: str,
     upstream: str | None,
-    dest: str | None,
     tokens: Path | None,
-    workspace: str,
-    secret_file: Path | None,
-    source: str,
+    recording: Recording,
     origins: tuple[str, ...],
     max_connections: int,
     max_frame: int,
@@ -99,28 +93,31 @@ def command(
     output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait.
     """
     host, port = _address(listen)
-    authenticator = _authenticator(host, tokens, workspace)
+    authenticator = _authenticator(host, tokens, recording)
+    config = make_config(recording, "websocket")
     servers = _upstream(upstream, words, max_frame, grace)
 
-    async def serve() -> None:
-        async with open_destination(dest, secret_file) as destination:
-            async with open_client(destination, spool=default_spool(), drain_timeout=_DRAIN_TIMEOUT) as client:
+    async def serve(captures: Captures | None) -> None:
+        async with open_destination(recording.dest, recording.secret_file, recording.ca_file) as destination:
+            async with open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT) as client:
                 gateway = Gateway(
                     servers,
                     authenticator,
                     client,
-                    Config(source=source, workspace_id=workspace, transport="websocket"),
-                    list_client=ListClient(destination.url, destination.secret, http=destination.http),
+                    config,
+                    list_client=destination.list_client(),
                     max_connections=max_connections,
                     max_frame=max_frame,
                     handshake_timeout=handshake_timeout,
                     grace=grace,
                     origins=origins,
+                    observe=None if captures is None else captures.watch,
                 )
                 await _serve(gateway, host, port)
             click.echo(_summary(gateway, client), err=True)
 
-    trio.run(serve)
+    with open_captures(recording.capture) as captures:
+        trio.run(serve, captures)
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -130,7 +127,7 @@ def _address(listen: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _authenticator(host: str, tokens: Path | None, workspace: str) -> Authenticator:
+def _authenticator(host: str, tokens: Path | None, recording: Recording) -> Authenticator:
     if tokens is not None:
         try:
             return TokenFile.read(tokens)
@@ -140,7 +137,7 @@ def _authenticator(host: str, tokens: Path | None, workspace: str) -> Authentica
         raise click.UsageError(
             f"Whoever reaches {host} could connect: name a file of tokens with --tokens, or listen on 127.0.0.1."
         )
-    return Anyone(Identity(workspace_id=workspace))
+    return Anyone(Identity(workspace_id=recording.workspace, user_id=recording.user))
 
 
 def _is_loopback(host: str) -> bool:

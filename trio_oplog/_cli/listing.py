@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import trio
 
-from trio_oplog._cli.destination import ca_file_option, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.options import ca_file_option, secret_option, workspace_option
 from trio_oplog._cli.table import make_console, print_operations, read_reply
 from trio_oplog._errors import QueryError
-from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListClient, ListQuery, read_time
+from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_time
 
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -83,8 +84,8 @@ def command(
 
 
 async def _fetch(dest: str | None, secret_file: Path | None, ca_file: Path | None, query: ListQuery) -> bytes:
-    async with open_destination(dest, secret_file, ca_file, must_exist=True) as (url, http, secret, trusted):
-        return await ListClient(url, secret, http=http, ca_file=trusted).fetch(query)
+    async with open_destination(dest, secret_file, ca_file, must_exist=True) as destination:
+        return await destination.list_client().fetch(query)
 
 
 def _summary(count: int, query: ListQuery) -> str:

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, ca_file_option, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import Destination, open_destination
+from trio_oplog._cli.options import ca_file_option, secret_option, to_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
@@ -46,7 +47,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("replay")
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=_FILE)
-@click.option("--to", "dest", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
+@to_option
 @workspace_option
 @secret_option
 @ca_file_option
@@ -108,7 +109,7 @@ async def _replay(
     frames = sum(session.frames for session in sessions)
     recorded: dict[str, datetime] = {}
     async with open_destination(dest, secret_file, ca_file) as destination:
-        list_client = ListClient(destination.url, destination.secret, http=destination.http, ca_file=destination.ca_file)
+        list_client = destination.list_client()
         # A wrong address or secret is better known before than after.
         await list_client.fetch(ListQuery(workspace_id=workspace, limit=1))
         async with _open_client(destination) as client:
@@ -125,8 +126,8 @@ async def _replay(
 
 
 def _open_client(destination: Destination) -> Client:
-    url, http, secret, ca_file = destination
-    return Client(url, secret, http=http, ca_file=ca_file, drain_timeout=_DRAIN_TIMEOUT)
+    http, ca_file = destination.http, destination.ca_file
+    return Client(destination.url, destination.secret, http=http, ca_file=ca_file, drain_timeout=_DRAIN_TIMEOUT)
 
 
 async def _play(
@@ -145,7 +146,7 @@ async def _play(
     )
     for number, line in enumerate(capture.read(session.path)):
         tape.now = line.t
-        (interceptor.on_client_frame if line.dir == "c2s" else interceptor.on_server_frame)(line.frame)
+        (interceptor.on_client_frame if line.dir == "c2s" else interceptor.on_server_frame)(line.crossed)
         await deliver()
         advance()
         if number % _READ_AT_ONCE == 0:

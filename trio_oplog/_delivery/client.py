@@ -28,6 +28,7 @@ from trio_oplog._errors import ClientStateError, ConfigError
 from trio_oplog._forking import watch_forks
 from trio_oplog._operation import Operation, shrink
 from trio_oplog._reach import check_ca_file
+from trio_oplog._trio import require_trio
 from trio_oplog._wire import converter
 
 _MIB: Final = 1024 * 1024
@@ -77,6 +78,7 @@ class Client:
     Raises:
         ConfigError: A value is wrong; the error names it.  Nothing was made.  On entering: the certificates to trust cannot be
             read.
+        TrioRequiredError: On entering: the program runs under another event loop than Trio's.
         SpoolInUseError: On entering: another process or client has the spool.
         SpoolError: On entering: the spool's file cannot be opened, or is something else.
     """
@@ -305,6 +307,7 @@ class Client:
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
+        require_trio("Client")
         if self._entered:
             raise ClientStateError("a Client can be entered only once")
         converter()  # now, not under the first frame

@@ -23,6 +23,7 @@ from trio_oplog._json import ABSENT, Reader
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
 from trio_oplog._reach import check_ca_file, make_tls, name_failure
 from trio_oplog._recording import Frame, Message, read_key, read_request
+from trio_oplog._trio import require_trio
 
 METHOD: Final = "operations/list"
 
@@ -104,7 +105,9 @@ class ListClient:
 
         Raises:
             ListError: There was no such answer.  What the endpoint said instead is not in the error.
+            TrioRequiredError: The program runs under another event loop than Trio's; nothing was asked.
         """
+        require_trio("ListClient")
         url = self._url.copy_merge_params(write_parameters(query))
         body: bytes | None = None
         problem = "the endpoint did not answer in time"

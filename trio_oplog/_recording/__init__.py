@@ -7,7 +7,8 @@ In: the frames of a connection, as text or bytes.  Out: one ``Operation`` for ea
     3  interceptor.py  shows each frame to 1 and 2, and the event to 4
     4  pairing.py      events -> the ends of calls.  calls.py holds the open ones, suspended.py those that outlive their
                        answer, approvals.py and consent.py who let them run
-    5  recorder.py     a call and its end -> an Operation; ids.py its id, limits.py the sizes, redact.py what must not be kept
+    5  recorder.py     a call and its end -> an Operation; ids.py its id, limits.py the sizes, redact.py and
+                       secrets.py what must not be kept
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trio_oplog._recording.interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._recording.limits import NAME_MAX_BYTES, name
 from trio_oplog._recording.observer import FrameObserver
 from trio_oplog._recording.redact import Payload, redact_keys
+from trio_oplog._recording.secrets import redact_secrets
 from trio_oplog._recording.suspended import SuspendedCalls
 
 __all__ = [
@@ -32,4 +34,5 @@ __all__ = [
     "read_key",
     "read_request",
     "redact_keys",
+    "redact_secrets",
 ]

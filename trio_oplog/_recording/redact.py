@@ -150,12 +150,18 @@ def _without(text: bytes, names: frozenset[str], *, digests: bool) -> bytes:
     parts: list[bytes] = []
     at = 0
     for start, end in spans:
-        parts += [text[at:start], _mark(text[start:end], digests=digests)]
+        parts += [text[at:start], mark(text[start:end], digests=digests)]
         at = end
     return b"".join([*parts, text[at:]])
 
 
-def _mark(value: bytes, *, digests: bool) -> bytes:
+def mark(value: bytes, *, digests: bool) -> bytes:
+    """What stands in the place of a value.
+
+    Args:
+        value: Its JSON text.
+        digests: Whether to leave its digest.
+    """
     mark: dict[str, object] = {"redacted": True, "size_bytes": len(value)}
     if digests:
         mark["sha256"] = hashlib.sha256(value).hexdigest()

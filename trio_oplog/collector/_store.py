@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trio_oplog._errors import QueryError, StoreError
 from trio_oplog._listing import ListQuery
-from trio_oplog._operation import Operation
+from trio_oplog._operation import CHECK_SOURCE, Operation
 from trio_oplog.collector._databases import READERS, open_engine, parse_url
 from trio_oplog.collector._place import Place
 from trio_oplog.collector._schema import Row, key, microseconds, operations
@@ -238,6 +238,8 @@ def _statement(query: ListQuery) -> Select[bytes]:
     ):
         if wanted is not None:
             statement = statement.where(column == key(wanted))
+    if query.source is None and query.id is None:
+        statement = statement.where(columns.source != CHECK_SOURCE)
     if query.is_error is not None:
         statement = statement.where(columns.is_error == query.is_error)
     if query.since is not None:

@@ -13,6 +13,7 @@ from attrs import frozen
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
 from trio_oplog._recording import FrameObserver, Message
+from trio_oplog._trio import require_trio
 from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart, Lines
 
 _log = logging.getLogger("trio_oplog")
@@ -96,7 +97,9 @@ async def bridge(
 
     Raises:
         ConfigError: ``grace`` is negative; nothing was done, and the streams are open.
+        TrioRequiredError: The program runs under another event loop than Trio's; nothing was done, and the streams are open.
     """
+    require_trio("bridge")
     if not grace >= 0:
         raise ConfigError("grace", "must not be negative")
     run = _Run(client, server, interceptor, operations, grace)

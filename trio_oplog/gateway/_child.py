@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import trio
 
+from trio_oplog._trio import require_trio
 from trio_oplog.gateway._frames import ABNORMAL, GRACE, INTERNAL_ERROR, MAX_FRAME, NORMAL, Closed, Frame
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._pipe import Pipe
@@ -172,7 +173,9 @@ async def open_child(
 
     Raises:
         OSError: The command could not be started; nothing runs.
+        TrioRequiredError: The program runs under another event loop than Trio's; nothing runs.
     """
+    require_trio("open_child")
     theirs_in, ours_out = os.pipe()
     try:
         ours_in, theirs_out = os.pipe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -22,7 +22,8 @@ from websockets.uri import parse_uri
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config, Operation, Submitter
-from trio_oplog._recording import Interceptor, SuspendedCalls
+from trio_oplog._recording import FrameObserver, Interceptor, SuspendedCalls
+from trio_oplog._trio import require_trio
 from trio_oplog.gateway._bridge import OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, open_child
 from trio_oplog.gateway._frames import GOING_AWAY, GRACE, INTERNAL_ERROR, MAX_FRAME, Closed, FrameStream
@@ -169,6 +170,8 @@ class Gateway:
         grace: How long a connection may go on after one side has ended, in seconds.
         origins: Web pages that may connect (values of the ``Origin`` header).  Clients that are no browser send none and
             always may: without this check any page that a user looks at could reach a gateway on the user's machine.
+        observe: Is given the Interceptor of each connection and returns what watches the connection in its place: something
+            that shows the Interceptor what it sees, and is closed with the connection.
 
     Raises:
         ConfigError: A value is wrong; nothing was made.
@@ -187,6 +190,7 @@ class Gateway:
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         grace: float = GRACE,
         origins: Sequence[str] = (),
+        observe: Callable[[FrameObserver], FrameObserver] | None = None,
     ) -> None:
         if max_connections < 1:
             raise ConfigError("max_connections", "must be at least 1")
@@ -204,6 +208,7 @@ class Gateway:
         self._handshake_timeout = handshake_timeout
         self._grace = grace
         self._origins = [None, *(cast("Origin", origin) for origin in origins)]
+        self._observe = observe
         self._stop = trio.Event()
         # From the moment a client has said who it is until its handler starts.
         self._configs: dict[ServerConnection, Config] = {}
@@ -247,7 +252,11 @@ class Gateway:
         Args:
             listeners: Where clients connect to, as from ``trio.open_tcp_listeners``.  They are closed at the end.
             task_status: For ``nursery.start``: clients can connect when it returns.
+
+        Raises:
+            TrioRequiredError: The program runs under another event loop than Trio's; nothing is served.
         """
+        require_trio("Gateway")
         try:
             async with trio.open_nursery() as nursery:
                 server = await nursery.start(
@@ -332,23 +341,25 @@ class Gateway:
         if self._list_client is not None:
             operations = OperationsList(list_client=self._list_client, workspace_id=config.workspace_id)
         client = WebSocketFrames(connection)
-        interceptor = Interceptor(self._submitter, config, suspended=self._suspended)
+        observer: FrameObserver = Interceptor(self._submitter, config, suspended=self._suspended)
+        if self._observe is not None:
+            observer = self._observe(observer)
         self._accepted += 1
         try:
             with self._open[connection]:
-                await self._put_through(client, connection.subprotocol, interceptor, operations)
+                await self._put_through(client, connection.subprotocol, observer, operations)
         finally:
             with trio.CancelScope(shield=True):
                 await client.aclose()
-            interceptor.close()
+            observer.close()
             self._release(connection)
 
     async def _put_through(
-        self, client: FrameStream, subprotocol: str | None, interceptor: Interceptor, operations: OperationsList | None
+        self, client: FrameStream, subprotocol: str | None, observer: FrameObserver, operations: OperationsList | None
     ) -> None:
         try:
             async with self._upstream.connect(subprotocol) as server:
-                report = await bridge(client, server, interceptor, operations=operations, grace=self._grace)
+                report = await bridge(client, server, observer, operations=operations, grace=self._grace)
         except (OSError, InvalidHandshake) as error:
             self._upstream_failures += 1
             _log.error("there is no server for a client: %s", type(error).__name__)

@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from trio_oplog._recording import FrameObserver
+from trio_oplog._trio import require_trio
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME
@@ -50,7 +51,9 @@ async def wrap(
 
     Raises:
         OSError: The command could not be started; nothing was read.
+        TrioRequiredError: The program runs under another event loop than Trio's; nothing was started.
     """
+    require_trio("wrap")
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with (
             open_child(command, grace=grace, kill_after=kill_after, max_frame=max_frame, oversized="pass") as child,

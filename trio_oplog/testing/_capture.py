@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from attrs import frozen
 
+from trio_oplog._capture import write_line
 from trio_oplog._recording import FrameObserver
 from trio_oplog.testing._replaying import AnyFrame
 from trio_oplog.testing._session import Direction
@@ -66,7 +67,7 @@ def _frame(number: int, line: bytes) -> CapturedFrame:
 class Capture:
     """An interceptor that writes what it sees to a file, and shows it to another one, if there is one.
 
-    Frames that are no UTF-8 are written with U+FFFD in the wrong places: the format holds texts.  Made by ``capture()``.
+    A frame that is no UTF-8 is written with U+FFFD in the wrong places, and its bytes in ``b64``.  Made by ``capture()``.
     """
 
     def __init__(self, file: IO[str], inner: FrameObserver | None, clock: Callable[[], float]) -> None:
@@ -93,9 +94,7 @@ class Capture:
             self._inner.close()
 
     def _write(self, direction: Direction, frame: AnyFrame) -> None:
-        text = frame if isinstance(frame, str) else bytes(frame).decode("utf-8", "replace")
-        line: dict[str, Any] = {"dir": direction.value, "t": round(self._clock() - self._began, 6), "frame": text}
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(write_line(direction.value, self._clock() - self._began, frame))
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from websockets.trio.client import connect
 
 from tests.cli.test_gateway import gateway
 from tests.cli.test_wrap import ECHO, PYTHON, stored, wrapping
-from trio_oplog._cli.delivering import default_spool, open_client
+from trio_oplog._cli.delivery import open_client
 from trio_oplog._cli.destination import Destination, open_destination
+from trio_oplog._cli.options import default_spool
 from trio_oplog._delivery import spool_inspect
 
 CALLS = 3_000

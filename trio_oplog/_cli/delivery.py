@@ -1,7 +1,8 @@
-"""How ``wrap`` and ``gateway`` deliver: in batches, and through a folder of spools unless they are told otherwise.
+"""What ``wrap`` and ``gateway`` make of their options about recording: a ``Config``, and a ``Client`` that delivers.
 
-A file gets a spool as well, although both are on one disk.  The store may be damaged, or locked for longer than a program can
-wait at its end.  And what has not reached it when the program is killed is in the spool, from where the next program delivers it.
+They deliver in batches, and through a folder of spools unless they are told otherwise.  A file gets a spool as well, although both
+are on one disk.  The store may be damaged, or locked for longer than a program can wait at its end.  And what has not reached it
+when the program is killed is in the spool, from where the next program delivers it.
 """
 
 from __future__ import annotations
@@ -12,20 +13,42 @@ from pathlib import Path
 from typing import Final
 
 import click
-from platformdirs import user_state_path
 
 from trio_oplog._cli.destination import Destination
+from trio_oplog._cli.options import Recording
 from trio_oplog._delivery import Client, SpoolFolder
 from trio_oplog._errors import SpoolError
+from trio_oplog._operation import Config
+from trio_oplog._recording import redact_secrets
 
 _BATCH_SIZE: Final = 100
 # What the bytes of the queue have room for at most: thousands of calls that end at once are none too many.
 _CAPACITY: Final = 65_536
 
 
-def default_spool() -> Path:
-    """The folder of spools that is used when none is named: in the user's state folder."""
-    return user_state_path("trio-oplog", appauthor=False) / "spool"
+def make_config(recording: Recording, transport: str) -> Config:
+    """What to write into every operation.
+
+    Args:
+        recording: What the options say.
+        transport: How the frames travel.
+
+    Raises:
+        ConfigError: A value is wrong; the error names it.
+    """
+    redact = None
+    if recording.redact or not recording.redact_none:
+        redact = redact_secrets(*recording.redact, defaults=not recording.redact_none)
+    return Config(
+        source=recording.source,
+        workspace_id=recording.workspace,
+        user_id=recording.user,
+        default_env_id=recording.env,
+        args_max_bytes=recording.args_max or 0,
+        result_max_bytes=recording.result_max or 0,
+        redact=redact,
+        transport=transport,
+    )
 
 
 @asynccontextmanager
@@ -46,6 +69,7 @@ async def open_client(destination: Destination, *, spool: Path | None, drain_tim
             destination.secret,
             None if folder is not None else _CAPACITY,
             http=destination.http,
+            ca_file=destination.ca_file,
             drain_timeout=drain_timeout,
             batch_size=_BATCH_SIZE,
             spool=folder,
@@ -56,7 +80,9 @@ async def open_client(destination: Destination, *, spool: Path | None, drain_tim
             try:
                 opened = await stack.enter_async_context(client(SpoolFolder(spool, destination=destination.name)))
             except SpoolError as error:
-                click.echo(f"trio-oplog: {error}; operations are kept in memory only", err=True)
+                click.echo(
+                    f"trio-oplog: {error}; operations are kept in memory only (name another folder with --spool)", err=True
+                )
                 opened = await stack.enter_async_context(client(None))
         else:
             opened = await stack.enter_async_context(client(None))

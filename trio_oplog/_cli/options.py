@@ -1,0 +1,197 @@
+"""The options that several commands have, each written once.
+
+Nothing here imports more than click: ``wrap`` reads its options before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from trio_oplog._cli.config import CONFIG_KEY, Loaded
+
+SECRET_VARIABLE: Final = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
+SECRET_FILE_VARIABLE: Final = "TRIO_OPLOG_SECRET_FILE"  # noqa: S105
+
+_SCHEME: Final = re.compile(r"(?:https?|(?:sqlite|postgresql)(?:\+\w+)?)://", re.ASCII)
+# Of an option and its opposite the one that was said closer to the user counts.
+_NEARNESS: Final = {ParameterSource.DEFAULT: 0, ParameterSource.DEFAULT_MAP: 1}
+_NEAREST: Final = 2
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Recording(NamedTuple):
+    """What ``wrap`` and ``gateway`` are told about recording.
+
+    Attributes:
+        dest: Where operations go; ``None`` for the user's own store.
+        secret_file: The file with the endpoint's secret, where one was named.
+        ca_file: What an ``https`` endpoint is verified with, where that was named.
+        workspace: Whose operations these are.
+        user: Who calls, where that was said.
+        source: What kind of client calls.
+        env: The environment of a call that names none.
+        redact: Further keys whose values are redacted.
+        redact_none: Whether the values of the usual keys are kept.
+        args_max: Longest arguments that are kept, in bytes; ``None`` for the library's default.
+        result_max: Longest summary of a result, in bytes; ``None`` for the library's default.
+        spool: The folder of spools; ``None`` to keep undelivered operations in memory only.
+        capture: Where every frame is written to, where that was asked for.
+        is_off: Whether the configuration file is so broken that nothing may be recorded.
+    """
+
+    dest: str | None
+    secret_file: Path | None
+    ca_file: Path | None
+    workspace: str
+    user: str | None
+    source: str
+    env: str
+    redact: tuple[str, ...]
+    redact_none: bool
+    args_max: int | None
+    result_max: int | None
+    spool: Path | None
+    capture: Path | None
+    is_off: bool = False
+
+
+def destination(text: str) -> str:
+    """A destination; only its scheme is looked at.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if not _SCHEME.match(text):
+        raise click.BadParameter("The destination must be http://..., https://... or sqlite:///path.")
+    return text
+
+
+_FILE: Final = click.Path(path_type=Path)
+
+
+def _secret_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """The environment goes before the configuration file."""
+    from_file = ctx.get_parameter_source(param.name or "") is ParameterSource.DEFAULT_MAP
+    in_environment = os.environ.get(SECRET_VARIABLE) or os.environ.get(SECRET_FILE_VARIABLE)
+    return None if from_file and in_environment else value
+
+
+def secret_option(command: F) -> F:
+    """The option ``--secret-file``.  There is none for the secret itself: every user of the machine can see arguments."""
+    return click.option(
+        "--secret-file",
+        metavar="FILE",
+        type=_FILE,
+        callback=_secret_file,
+        help=f"Where the endpoint's secret is; else {SECRET_VARIABLE}, else the file named by {SECRET_FILE_VARIABLE}.",
+    )(command)
+
+
+def ca_file_option(command: F) -> F:
+    """The option ``--ca-file``, for every command that may speak to an ``https`` endpoint."""
+    return click.option(
+        "--ca-file",
+        metavar="FILE",
+        type=_FILE,
+        help="Certificates in PEM form to verify the endpoint with; else SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones.",
+    )(command)
+
+
+def workspace_option(command: F) -> F:
+    """The option ``--workspace``, with one default for all commands, so that they see the same operations."""
+    return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
+
+
+def to_option(command: F) -> F:
+    """The option ``--to``."""
+    return click.option(
+        "--to", "dest", metavar="DEST", type=destination, help="http(s)://... or sqlite:///path; else your own store."
+    )(command)
+
+
+def spool_options(command: F) -> F:
+    """The options ``--spool`` and ``--no-spool``."""
+    where = click.option(
+        "--spool",
+        metavar="DIR",
+        type=_FILE,
+        help="Folder in which operations wait until they are stored; else one in your state folder.",
+    )
+    return where(click.option("--no-spool", is_flag=True, help="Let operations wait in memory only.")(command))
+
+
+def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options about recording; the command gets them as ``recording``, which is a ``Recording``.
+
+    Args:
+        source: The default of ``--source``.
+        tells_problems: Whether to say what is wrong with the configuration file.
+    """
+    size = click.IntRange(min=1)
+    options = [
+        to_option,
+        workspace_option,
+        secret_option,
+        ca_file_option,
+        click.option("--user", metavar="ID", help="Who calls; else whom a token names or the client claims to be."),
+        click.option("--source", metavar="NAME", default=source, show_default=True, help="What kind of client calls."),
+        click.option("--env", metavar="NAME", default="local", show_default=True, help="Where a call ran that does not say so."),
+        click.option("--redact", metavar="KEY", multiple=True, help="Redact the values of this key, too.  Repeatable."),
+        click.option("--redact-none", is_flag=True, help="Keep the values of password, token, api_key and other usual keys."),
+        click.option("--args-max", metavar="BYTES", type=size, help="Longest arguments that are kept.  [default: 65536]"),
+        click.option("--result-max", metavar="BYTES", type=size, help="How much of a result's text is kept.  [default: 4096]"),
+        spool_options,
+        click.option(
+            "--capture",
+            metavar="FILE",
+            type=_FILE,
+            help="Write every frame to a file for 'trio-oplog replay', with all secrets in it: nothing is redacted there.",
+        ),
+    ]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def run(*, no_spool: bool, **values: Any) -> Any:
+            context = click.get_current_context()
+            values["spool"] = None if no_spool and _is_off(context, "no_spool", "spool") else values["spool"] or default_spool()
+            known = {name: values.pop(name) for name in Recording._fields if name in values}
+            return command(recording=Recording(**known, is_off=_is_broken(context, tells=tells_problems)), **values)
+
+        for option in reversed(options):
+            run = option(run)
+        return run
+
+    return decorate
+
+
+def default_spool() -> Path:
+    """The folder of spools that is used when none is named; it need not exist."""
+    from platformdirs import user_state_path  # noqa: PLC0415 -- not every command needs it
+
+    return user_state_path("trio-oplog", appauthor=False) / "spool"
+
+
+def _is_off(context: click.Context, negative: str, positive: str) -> bool:
+    """Whether an option's opposite counts: it does unless the option was said closer to the user."""
+    nearness = [_NEARNESS.get(context.get_parameter_source(name), _NEAREST) for name in (negative, positive)]  # type: ignore[arg-type]
+    return nearness[0] >= nearness[1]
+
+
+def _is_broken(context: click.Context, *, tells: bool) -> bool:
+    """Whether nothing may be recorded for what is wrong with the configuration file; says what that is, in one line."""
+    loaded: Loaded | None = context.meta.get(CONFIG_KEY)
+    if loaded is None or not loaded.problems:
+        return False
+    if tells:
+        end = "the server runs, and nothing is recorded" if loaded.is_off else "the rest of the file stands"
+        click.echo(f"trio-oplog: {loaded.sentence}; {end}", err=True)
+    return loaded.is_off
