@@ -12,7 +12,8 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from trio_oplog._cli.destination import default_store, read_secret, secret_option
+from trio_oplog._cli.destination import default_store, read_secret
+from trio_oplog._cli.options import secret_option
 from trio_oplog._errors import ConfigError
 from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
 

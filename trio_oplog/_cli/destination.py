@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import click
 import httpx
 from platformdirs import user_state_path
 
-from trio_oplog._address import check_secret, check_url
+from trio_oplog._address import DEFAULT_PATH, check_secret, check_url
+from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from trio_oplog._errors import ConfigError, StoreError
-from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
-
-SECRET_VARIABLE = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
-SECRET_FILE_VARIABLE = "TRIO_OPLOG_SECRET_FILE"  # noqa: S105
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Destination(NamedTuple):
@@ -32,21 +27,6 @@ class Destination(NamedTuple):
     url: str
     http: httpx.AsyncClient | None
     secret: str
-
-
-def secret_option(command: F) -> F:
-    """The option ``--secret-file``.  There is none for the secret itself: every user of the machine can see arguments."""
-    return click.option(
-        "--secret-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help=f"Where the endpoint's secret is; else {SECRET_VARIABLE}, else the file named by {SECRET_FILE_VARIABLE}.",
-    )(command)
-
-
-def workspace_option(command: F) -> F:
-    """The option ``--workspace``, with one default for all commands, so that they see the same operations."""
-    return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
 
 
 def default_store() -> str:
@@ -103,6 +83,8 @@ async def open_destination(
             raise click.UsageError(f"The destination {error.problem}.") from None
         yield Destination(str(url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)), None, read_secret(secret_file))
         return
+    from trio_oplog.collector import create_app, open_store  # noqa: PLC0415 -- only a file needs all of this
+
     try:
         store = open_store(dest or default_store())
     except ConfigError:

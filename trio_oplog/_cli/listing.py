@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import trio
 
-from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.options import secret_option, workspace_option
 from trio_oplog._cli.table import make_console, print_operations, read_reply
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListClient, ListQuery, read_time

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
-from trio_oplog._cli.destination import Destination, open_destination, secret_option, workspace_option
+from trio_oplog._cli.destination import Destination, open_destination
+from trio_oplog._cli.options import secret_option, workspace_option
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from trio_oplog._cli.destination import workspace_option
+from trio_oplog._cli.options import workspace_option
 from trio_oplog.gateway import new_token
 
 
