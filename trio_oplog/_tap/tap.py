@@ -25,6 +25,7 @@ RECORDER_TIMEOUT: Final = 10.0
 
 # The largest pipe that who is not root can make.
 _PIPE_MAX: Final = 1024 * 1024
+_NEVER: Final = float("inf")
 _BROKEN: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 # Those of a fault of our own, of the server's end, and of a terminal that we may not use now, which must stop us as they do.
 _NOT_PASSED_ON: Final = {
@@ -202,7 +203,7 @@ class Tap:
         self._term_at: float | None = None
         self._kill_at: float | None = None
         self._status: int | None = None
-        self._leave_at = float("inf")
+        self._leave_at = _NEVER
         self._poll = select.poll()
         self._polled: dict[int, int] = {}
         self._signals = -1
@@ -409,7 +410,7 @@ class Tap:
     # Time
 
     def _patience(self) -> float | None:
-        times = [when for when in (self._held_until, self._term_at, self._kill_at) if when is not None]
+        times = [when for when in (self._held_until, self._term_at, self._kill_at) if when is not None and when < _NEVER]
         if self._journal.full:
             times.append(self._journal.stuck_at)
         if self._status is not None:
@@ -427,11 +428,11 @@ class Tap:
         if self._grace is not None and self._term_at is None and self._upward.source is None and self._downward.sink is None:
             self._term_at = now + self._grace
         if self._status is None and self._term_at is not None and now >= self._term_at:
-            self._term_at = float("inf")
+            self._term_at = _NEVER
             os.kill(self._server.pid, signal.SIGTERM)
             self._kill_at = self._kill_at or now + self._kill_after
         if self._status is None and self._kill_at is not None and now >= self._kill_at:
-            self._kill_at = float("inf")
+            self._kill_at = _NEVER
             os.kill(self._server.pid, signal.SIGKILL)
 
     # The end
