@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from socket import socket
 from typing import Final
@@ -58,7 +59,9 @@ def command(
         raise click.UsageError("The destination must be http://..., https://... or sqlite:///path.")
 
     def record(line: socket) -> None:
-        # In the recorder's process, while the server starts: here is everything heavy.
+        # In the recorder's process, while the server starts: here is everything heavy.  But for the command line of httpx, which
+        # brings rich along where that is installed: 4 MiB.
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
         from trio_oplog._cli.recording import record  # noqa: PLC0415
         from trio_oplog._operation import Config  # noqa: PLC0415
 

@@ -83,7 +83,9 @@ class ListSieve:
 def _may_become_request(beginning: bytes) -> bool:
     if len(beginning) > _BEGINNING_MAX or beginning.lstrip()[:1] not in (b"{", b"C", b"c"):
         return False
-    return b'"method"' not in beginning or any(hint in beginning for hint in _HINTS)
+    _, found, method = beginning.partition(b'"method"')
+    begun = method.lstrip(b' \t:"')
+    return not found or any(hint in beginning for hint in _HINTS) or _METHOD.encode().startswith(begun) or begun[:1] == b"\\"
 
 
 def _read(data: bytes, *, framed: bool) -> ListRequest | None:
