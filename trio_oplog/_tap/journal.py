@@ -27,7 +27,6 @@ STUCK_AFTER: Final = 1.0
 _HEAD: Final = struct.Struct("<BId")
 _ANSWER: Final = struct.Struct("<II")
 _CHUNK: Final = 65_536
-_NONE: Final = 0
 
 
 class Entry(NamedTuple):
@@ -75,7 +74,7 @@ class EntryReader:
 
 
 def write_answer(number: int, answer: bytes) -> bytes:
-    """An answer on its way to the tap; number 0 says that the recorder takes no requests."""
+    """An answer on its way to the tap."""
     return _ANSWER.pack(number, len(answer)) + answer
 
 
@@ -97,8 +96,6 @@ class Journal:
         self._answers = bytearray()
         self.closed = False
         """Whether the recorder is gone."""
-        self.answers_lists = True
-        """Whether it answers requests."""
 
     @property
     def full(self) -> bool:
@@ -170,10 +167,7 @@ class Journal:
             end = _ANSWER.size + size
             if len(self._answers) < end:
                 break
-            if number == _NONE:
-                self.answers_lists = False
-            else:
-                found.append((number, bytes(self._answers[_ANSWER.size : end])))
+            found.append((number, bytes(self._answers[_ANSWER.size : end])))
             del self._answers[:end]
         return found
 
@@ -188,7 +182,6 @@ class Journal:
     def close(self) -> None:
         """Let go of the recorder."""
         self.closed = True
-        self.answers_lists = False
         self._waiting.clear()
         self._size = 0
         self._socket.close()

@@ -333,7 +333,7 @@ class Tap:
         taken: list[ListRequest] = []
         if data:
             self._journal.write(CLIENT, data)
-            if self._journal.answers_lists:
+            if not self._journal.closed:
                 data, taken = self._sieve.feed(data)
             else:
                 data = self._sieve.release() + data
@@ -391,7 +391,7 @@ class Tap:
 
     def _put_answers(self) -> None:
         """Between two messages of the server, never into one."""
-        if not self._journal.answers_lists:
+        if self._journal.closed:
             for request in self._taken.values():
                 self._answer(request, (_UNAVAILABLE % request.id).encode())
             self._taken.clear()
