@@ -88,9 +88,13 @@ async def running(command: Sequence[str], **options: object) -> AsyncIterator[Pr
         with trio.CancelScope(shield=True):
             await program.stdin.aclose()
             await program.stdout.aclose()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            # Its helpers end with it, and may still have something to write down.
+            with trio.move_on_after(30):
+                await process.wait()
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
 
 
 def is_alive(pid: int) -> bool:

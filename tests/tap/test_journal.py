@@ -13,7 +13,7 @@ import pytest
 
 from trio_oplog._tap import CLIENT, SERVER, TAKEN, Entry, EntryReader, write_answer
 from trio_oplog._tap.guard import Guard, pass_on, watch
-from trio_oplog._tap.journal import STUCK_AFTER, WAITING_MAX, Journal
+from trio_oplog._tap.journal import LOADING_MAX, READY, STUCK_AFTER, WAITING_MAX, Journal
 from trio_oplog._tap.server import leave_like, start_server
 from trio_oplog._tap.tap import _own
 
@@ -50,6 +50,9 @@ def test_what_the_recorder_does_not_take_waits_and_is_sent_later(line: Line) -> 
         journal.write(CLIENT, data)
     assert journal.waiting
     assert journal.full
+    assert journal.stuck_at == 1.0 + LOADING_MAX
+    line[1].sendall(write_answer(READY, b""))
+    assert journal.read() == []
     assert journal.stuck_at == 1.0 + STUCK_AFTER
     now = 9.0
     reader, found = EntryReader(), []

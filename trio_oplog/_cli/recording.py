@@ -25,6 +25,7 @@ from trio_oplog._tap import (
     CLIENT,
     END,
     MAX_FRAME,
+    READY,
     SERVER,
     TAKEN,
     Assembler,
@@ -40,6 +41,9 @@ LISTS_AT_ONCE: Final = 8
 
 # A client of the MCP SDKs kills us two seconds after its SIGTERM, and the server has had KILL_AFTER of them.
 _DRAIN_TIMEOUT: Final = 3.0
+# A client may send thousands of calls at once and end.
+_CAPACITY: Final = 16_384
+_BATCH: Final = 100
 _OVERLOADED: Final = b'{"jsonrpc":"2.0","id":%b,"error":{"code":-32001,"message":"overloaded"}}'
 
 
@@ -59,12 +63,16 @@ async def _record(line: socket.socket, dest: str | None, secret_file: Path | Non
     async with trio.SocketStream(trio.socket.from_stdlib_socket(line)) as stream, AsyncExitStack() as stack:
         try:
             url, http, secret = await stack.enter_async_context(open_destination(dest, secret_file))
-            client = await stack.enter_async_context(Client(url, secret, http=http, drain_timeout=_DRAIN_TIMEOUT))
+            client = await stack.enter_async_context(
+                Client(url, secret, _CAPACITY, http=http, drain_timeout=_DRAIN_TIMEOUT, batch_size=_BATCH)
+            )
         except (OplogError, click.UsageError, OSError) as error:
             # The server is somebody's tool, and this is only its log.
             say(f"{_problem(error)}; the server runs, and nothing is recorded")
             return
         now = Moment()
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(write_answer(READY, b""))
         interceptor = Interceptor(client, config, clock=now.wall, monotonic=now.monotonic)
         async with trio.open_nursery() as nursery:
             lists = _Lists(stream, ListClient(url, secret, http=http), config.workspace_id, nursery)

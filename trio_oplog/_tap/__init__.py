@@ -20,7 +20,7 @@ the recorder does (import, parse, wait for a disk, crash), the bytes do not wait
 
 from __future__ import annotations
 
-from trio_oplog._tap.journal import CLIENT, END, SERVER, TAKEN, Entry, EntryReader, write_answer
+from trio_oplog._tap.journal import CLIENT, END, READY, SERVER, TAKEN, Entry, EntryReader, write_answer
 from trio_oplog._tap.messages import MAX_FRAME, Assembler, Message
 from trio_oplog._tap.server import environment
 from trio_oplog._tap.tap import KILL_AFTER, run_tap, say
@@ -31,6 +31,7 @@ __all__ = [
     "END",
     "KILL_AFTER",
     "MAX_FRAME",
+    "READY",
     "SERVER",
     "TAKEN",
     "Assembler",

@@ -19,10 +19,15 @@ TAKEN: Final = 2
 END: Final = 3
 """Kinds of entries: bytes of the client, bytes of the server, a request that the recorder is to answer, the server's end."""
 
+READY: Final = 0
+"""The number of no request: the recorder is ready."""
+
 WAITING_MAX: Final = 16 * 1024 * 1024
 """How many bytes may wait for the recorder, 16 MiB.  With more of them the traffic waits for it, but not for long."""
 STUCK_AFTER: Final = 1.0
 """How long the recorder may take nothing while the traffic waits for it, in seconds.  Then it is given up."""
+LOADING_MAX: Final = 5.0
+"""The same, until the recorder has said that it is ready: it loads everything heavy and opens the log meanwhile."""
 
 _HEAD: Final = struct.Struct("<BId")
 _ANSWER: Final = struct.Struct("<II")
@@ -74,7 +79,7 @@ class EntryReader:
 
 
 def write_answer(number: int, answer: bytes) -> bytes:
-    """An answer on its way to the tap."""
+    """An answer on its way to the tap; number ``READY`` says that the recorder has opened the log."""
     return _ANSWER.pack(number, len(answer)) + answer
 
 
@@ -94,6 +99,7 @@ class Journal:
         self._size = 0
         self._moved = clock()
         self._answers = bytearray()
+        self._ready = False
         self.closed = False
         """Whether the recorder is gone."""
 
@@ -110,7 +116,7 @@ class Journal:
     @property
     def stuck_at(self) -> float:
         """When the recorder will have been given up, if it takes nothing until then."""
-        return self._moved + STUCK_AFTER
+        return self._moved + (STUCK_AFTER if self._ready else LOADING_MAX)
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -167,7 +173,10 @@ class Journal:
             end = _ANSWER.size + size
             if len(self._answers) < end:
                 break
-            found.append((number, bytes(self._answers[_ANSWER.size : end])))
+            if number == READY:
+                self._ready = True
+            else:
+                found.append((number, bytes(self._answers[_ANSWER.size : end])))
             del self._answers[:end]
         return found
 

@@ -401,6 +401,7 @@ class Tap:
                 self._push(way, self._take_answers())
             elif way.source is None:
                 self._push(way, b"\n" + self._take_answers())
+        self._close_finished(way)
 
     def _take_answers(self) -> bytes:
         answers = b"".join(self._answers)
