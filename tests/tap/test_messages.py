@@ -236,6 +236,7 @@ def test_a_request_without_a_newline_is_known_at_the_end() -> None:
     sent=st.lists(st.sampled_from([b"x\n", b'{"id":1}\n', LIST + b"\n", framed(b"{}"), framed(LIST), b'{"a"']), max_size=6),
     cuts=st.lists(st.integers(1, 60), max_size=20),
 )
+@example(sent=[b'{"a"', framed(LIST)], cuts=[])
 def test_bytes_out_are_bytes_in_but_for_whole_requests(sent: list[bytes], cuts: list[int]) -> None:
     sieve = ListSieve()
     out, taken = b"", 0
@@ -249,6 +250,7 @@ def test_bytes_out_are_bytes_in_but_for_whole_requests(sent: list[bytes], cuts: 
 
     # What is left when the requests are taken out of both is the same.
     def without(text: bytes) -> bytes:
-        return text.replace(framed(LIST), b"").replace(LIST + b"\n", b"").replace(LIST, b"")
+        header = framed(LIST).removesuffix(LIST)  # is a line where it does not begin one
+        return text.replace(LIST + b"\n", b"").replace(LIST, b"").replace(header, b"")
 
     assert without(out) == without(whole)

@@ -109,7 +109,7 @@ class Moment:
         return datetime.now(UTC) - timedelta(seconds=monotonic() - self.time)
 
 
-async def read_journal(stream: trio.abc.Stream, now: Moment, observer: FrameObserver, lists: _Lists | None) -> None:
+async def read_journal(stream: trio.abc.Stream, now: Moment, observer: FrameObserver, lists: _Lists) -> None:
     """Show an observer the messages of a journal until it ends; then close the observer.
 
     Args:
@@ -142,7 +142,7 @@ async def read_journal(stream: trio.abc.Stream, now: Moment, observer: FrameObse
                 if entry.kind in directions:
                     assembler, observe = directions[entry.kind]
                     show(assembler.feed(entry.data), observe)
-                elif entry.kind == TAKEN and lists is not None:
+                elif entry.kind == TAKEN:
                     await lists.answer(entry)
                 ended = entry.kind == END
     if not ended:  # the tap was killed

@@ -235,11 +235,7 @@ class Tap:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _take_signals(self) -> None:
-        try:
-            heard = os.read(self._signals, 4_096)
-        except BlockingIOError:
-            return
-        for signum in dict.fromkeys(heard):
+        for signum in dict.fromkeys(os.read(self._signals, 4_096)):
             if signum == signal.SIGCHLD:
                 self._look_after_server()
             elif self._status is None:
