@@ -182,7 +182,7 @@ def _were_shown(frames: _Frames, seen: _Frames) -> bool:
     """Whether the interceptor saw these frames first, each as it is or one JSON text at a time."""
     at = 0
     for frame in frames:
-        texts: _Frames = [*json_texts(frame)] if isinstance(frame, str) else [*json_texts(frame)]
+        texts: _Frames = [*json_texts(frame)] if isinstance(frame, str) else [*json_texts(frame)]  # noqa: RUF034 -- a T each
         if seen[at : at + 1] == [frame]:
             at += 1
         elif seen[at : at + len(texts)] == texts:
