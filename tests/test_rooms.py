@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import trio_oplog
 
 PACKAGE = Path(trio_oplog.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE_ROOMS = ("_recording", "_delivery", "_listing")
+PRIVATE_ROOMS = ("_recording", "_delivery", "_listing", "_tap")
 # What a room must not import, because it is none of its business.
 FORBIDDEN = {
     "_recording": ("trio", "httpx", "anyio", "trio_oplog._delivery", "trio_oplog._listing"),
@@ -52,7 +53,7 @@ def test_a_private_room_is_entered_by_its_front_door_only(path: Path) -> None:
         if room in PRIVATE_ROOMS and room != own:
             inner = PACKAGE.joinpath(*name.split(".")[1:])
             is_module = inner.with_suffix(".py").exists() or (inner.is_dir() and len(name.split(".")) > 2)
-            exported = name.rpartition(".")[2] in vars(sys.modules[f"trio_oplog.{room}"]).get("__all__", ())
+            exported = name.rpartition(".")[2] in vars(importlib.import_module(f"trio_oplog.{room}")).get("__all__", ())
             assert not is_module or exported, f"{as_name(path)} imports {name}"
 
 
@@ -63,6 +64,15 @@ def test_a_room_imports_nothing_that_is_none_of_its_business(path: Path) -> None
         for forbidden in FORBIDDEN.get(own, ()):
             assert name != forbidden, f"{as_name(path)} imports {name}"
             assert not name.startswith(f"{forbidden}."), f"{as_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "allowed"), [("_tap", set()), ("_cli.wrap", {"click"})])
+def test_what_starts_a_server_imports_nothing_heavy_before(module: str, allowed: set[str]) -> None:
+    program = f"import sys; before = set(sys.modules); import trio_oplog.{module}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert imported - set(sys.stdlib_module_names) - {"trio_oplog"} == allowed
+    assert not imported & {"asyncio", "subprocess", "ssl", "json", "http", "email"}
 
 
 def test_what_makes_operations_knows_neither_trio_nor_http() -> None:

@@ -13,32 +13,45 @@ A frame becomes a stored operation in this order, one folder a step::
 
 from __future__ import annotations
 
-from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, SpoolFolder, Statistics, Tee, tee
-from trio_oplog._errors import (
-    ClientStateError,
-    ConfigError,
-    ListError,
-    OplogError,
-    QueryError,
-    SpoolError,
-    SpoolInUseError,
-    StoreError,
-    StoreVersionError,
-    TokenFileError,
-    TrioRequiredError,
-    WireError,
-)
-from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
-from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import (
-    FrameObserver,
-    Interceptor,
-    InterceptorStatistics,
-    Payload,
-    SuspendedCalls,
-    redact_keys,
-    redact_secrets,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, SpoolFolder, Statistics, Tee, tee
+    from trio_oplog._errors import (
+        ClientStateError,
+        ConfigError,
+        ListError,
+        OplogError,
+        QueryError,
+        SpoolError,
+        SpoolInUseError,
+        StoreError,
+        StoreVersionError,
+        TokenFileError,
+        TrioRequiredError,
+        WireError,
+    )
+    from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
+    from trio_oplog._operation import (
+        Approval,
+        ArgumentsMeta,
+        Config,
+        Context,
+        DecidedBy,
+        Operation,
+        Outcome,
+        ResultMeta,
+        Submitter,
+    )
+    from trio_oplog._recording import (
+        FrameObserver,
+        Interceptor,
+        InterceptorStatistics,
+        Payload,
+        SuspendedCalls,
+        redact_keys,
+        redact_secrets,
+    )
 
 __version__ = "0.1.0"
 
@@ -84,3 +97,34 @@ __all__ = [
     "tee",
     "try_handle_operations_list",
 ]
+
+# A name is imported when it is asked for: ``trio-oplog wrap`` starts a server before anything heavy is loaded.
+_HOMES = {
+    "trio_oplog._delivery": ("Client", "DrainReport", "DropReason", "Retry", "Spool", "SpoolFolder", "Statistics", "Tee", "tee"),
+    "trio_oplog._errors": (
+        *("ClientStateError", "ConfigError", "ListError", "OplogError", "QueryError", "SpoolError", "SpoolInUseError"),
+        *("StoreError", "StoreVersionError", "TokenFileError", "TrioRequiredError", "WireError"),
+    ),
+    "trio_oplog._listing": ("ListClient", "ListQuery", "try_handle_operations_list"),
+    "trio_oplog._operation": (
+        *("Approval", "ArgumentsMeta", "Config", "Context", "DecidedBy", "Operation", "Outcome", "ResultMeta", "Submitter"),
+    ),
+    "trio_oplog._recording": (
+        *("FrameObserver", "Interceptor", "InterceptorStatistics", "Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import httpx
 
 from trio_oplog._errors import ConfigError
+
+DEFAULT_PATH: Final = "/internal/operations"
+"""Where a collector's endpoint is, unless it is told otherwise."""
 
 
 def check_url(url: object) -> httpx.URL:

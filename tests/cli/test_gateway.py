@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,88 @@ async def test_an_address_that_is_taken_is_refused_with_one_clear_line(host: str
         done = await refused(["--listen", f"{host}:{port}", "--to", f"sqlite:///{tmp_path}/other", "--", "cat"])
     assert done.returncode == 1
     assert b"in use" in done.stderr
+
+
+async def test_sighup_reads_the_tokens_again_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    entries, given = [], []
+    for user in ("alice", "bob"):
+        made = CliRunner().invoke(token_command, ["--user", user])
+        entries.append(made.stdout)
+        given.append(made.stderr.split()[-1])
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(entries[0])
+    async with gateway(tmp_path / "log", "--tokens", str(tokens), "--", *PYTHON, ECHO) as running:
+        stderr = running.process.stderr
+        assert stderr is not None
+
+        async def is_let_in(token: str) -> bool:
+            try:
+                async with connect(running.url, proxy=None, additional_headers={"Authorization": f"Bearer {token}"}):
+                    return True
+            except InvalidStatus:
+                return False
+
+        async def reload() -> bytes:
+            running.process.send_signal(signal.SIGHUP)
+            said = b""
+            while not said.endswith(b"\n"):
+                said += await stderr.receive_some()
+            return said
+
+        assert [await is_let_in(token) for token in given] == [True, False]
+        tokens.write_text(entries[1])
+        assert await reload() == b"SIGHUP: the tokens were read again\n"
+        assert [await is_let_in(token) for token in given] == [False, True]
+        tokens.write_text("no tokens")
+        assert await reload() == b"SIGHUP: the token file is not TOML; the tokens stay as they were\n"
+        assert [await is_let_in(token) for token in given] == [False, True]
+
+
+async def test_sighup_without_a_file_of_tokens_says_so_and_ends_nothing(tmp_path: Path) -> None:
+    async with gateway(tmp_path / "log", "--", *PYTHON, ECHO) as running:
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.stderr is not None
+        assert await running.process.stderr.receive_some() == b"SIGHUP: there is no file of tokens to read again\n"
+        async with connect(running.url, proxy=None) as client:
+            await client.send(CALL)
+            assert await client.recv() == ANSWER
+
+
+async def test_signals_while_records_are_delivered_do_not_cost_the_account(tmp_path: Path) -> None:
+    asked, may_answer = trio.Event(), trio.Event()
+
+    async def slowly(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        asked.set()
+        await may_answer.wait()
+        await stream.send_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, slowly, 0, host="127.0.0.1"))
+        endpoint = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/operations"
+        secret = tmp_path / "secret"
+        secret.write_text("s")
+        options = ("--to", endpoint, "--secret-file", str(secret))
+        async with gateway(tmp_path / "unused", *options, "--", *PYTHON, ECHO) as running:
+            async with connect(running.url, proxy=None) as client:
+                await client.send(CALL)
+                assert await client.recv() == ANSWER
+                await asked.wait()
+                running.process.send_signal(signal.SIGTERM)
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+            for _ in range(3):
+                running.process.send_signal(signal.SIGTERM)
+            may_answer.set()
+            assert await running.process.wait() == 0
+        nursery.cancel_scope.cancel()
+    assert running.said == "1 connections, 0 refused, 1 operations, 1 delivered\n"
+
+
+async def test_no_child_gets_a_variable_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIO_OPLOG_SECRET", "s")
+    monkeypatch.setenv("MY_OPLOG", "m")
+    script = "import os; print([name for name in os.environ if 'OPLOG' in name]); input()"
+    async with gateway(tmp_path / "log", "--", *PYTHON, script) as running, connect(running.url, proxy=None) as client:
+        assert await client.recv() == "['MY_OPLOG']"

@@ -29,7 +29,7 @@ CALL = b'{"id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}\
 ECHO = """
 import json, sys
 for line in sys.stdin:
-    print(json.dumps({"id": json.loads(line)["id"], "result": {"content": []}}), flush=True)
+    sys.stdout.write(json.dumps({"id": json.loads(line)["id"], "result": {"content": []}}) + "\\n")
 """
 
 

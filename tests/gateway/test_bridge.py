@@ -62,7 +62,6 @@ async def test_frames_pass_both_ways_and_a_call_is_recorded(recorder: Recorder) 
         client_frames=1,
         server_frames=1,
         undelivered_frames=0,
-        unrecorded_frames=0,
         observer_errors=0,
         lists_answered=0,
         lists_refused=0,
@@ -74,30 +73,9 @@ async def test_without_an_interceptor_frames_pass_all_the_same() -> None:
     async with lines.running():
         await lines.client.send_all(b"one\ntwo\n")
         await lines.client.send_eof()
-        assert await lines.server.receive_some() == b"one\ntwo\n"
+        assert await lines.server.receive_some() == b"one\n"
+        assert await lines.server.receive_some() == b"two\n"
         await lines.server.aclose()
-
-
-async def test_lines_that_arrive_together_are_all_shown_before_they_are_forwarded_in_one_piece(recorder: Recorder) -> None:
-    lines = Lines()
-    calls = b"".join(tool_call(number).encode() + b"\n" for number in range(100))
-    answers = b"".join(answer(number).encode() + b"\n" for number in range(100))
-    interceptor = Interceptor(recorder, CONFIG)
-    async with lines.running(interceptor):
-        await lines.client.send_all(calls)
-        arrived = bytes(await lines.server.receive_some())
-        assert 1 < arrived.count(b"\n") <= interceptor.statistics().client_frames
-        while arrived != calls:
-            arrived += await lines.server.receive_some()
-        await lines.server.send_all(answers)
-        arrived = b""
-        while arrived != answers:
-            arrived += await lines.client.receive_some()
-        await lines.client.send_eof()
-        await lines.server.aclose()
-    assert [operation.request_id for operation in recorder.operations] == [str(number) for number in range(100)]
-    assert lines.report is not None
-    assert (lines.report.client_frames, lines.report.server_frames) == (100, 100)
 
 
 async def test_whatever_has_the_methods_of_an_interceptor_may_watch(recorder: Recorder, tmp_path: Path) -> None:
@@ -227,21 +205,6 @@ async def test_a_failing_log_never_touches_the_traffic(caplog: pytest.LogCapture
     ]
 
 
-async def test_a_line_too_long_to_record_passes_and_is_counted(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    lines = Lines(max_frame=16, oversized="pass")
-    async with lines.running(Interceptor(recorder, CONFIG)):
-        call = tool_call(1).encode() + b"\n"
-        for half in (call[:20], call[20:]):
-            await lines.client.send_all(half)
-            assert await lines.server.receive_some() == half
-        await lines.client.send_eof()
-        await lines.server.send_eof()
-    assert recorder.operations == []
-    assert lines.report is not None
-    assert lines.report.unrecorded_frames == 2
-    assert "too long to be recorded" in caplog.text
-
-
 async def test_cancelling_records_what_is_open_and_closes_both_ends(recorder: Recorder) -> None:
     lines = Lines()
     async with trio.open_nursery() as nursery:
@@ -344,6 +307,28 @@ async def test_a_list_is_answered_for_the_gateways_workspace_and_not_forwarded()
     assert reply.endswith(b"}\n")
     assert lines.report is not None
     assert lines.report.lists_answered == 1
+
+
+async def test_each_text_of_a_message_is_recorded_and_the_message_passes_as_it_came(recorder: Recorder) -> None:
+    several = f"{tool_call(1)}\n{tool_call(2)}{tool_call(3)}\n"
+    async with websocket_pair() as (ours, client), websocket_pair() as (server, upstream), trio.open_nursery() as nursery:
+        nursery.start_soon(bridge, WebSocketFrames(ours), WebSocketFrames(upstream), Interceptor(recorder, CONFIG))
+        await client.send(several)
+        assert await server.recv() == several
+        await server.send(f"{answer(3)}\n{answer(1)}".encode())
+        assert await client.recv() == f"{answer(3)}\n{answer(1)}".encode()
+        await client.aclose()
+    assert recorder.outcomes == [("3", "echo", None), ("1", "echo", None), ("2", "echo", "unanswered")]
+
+
+async def test_a_list_request_in_a_message_of_several_texts_is_answered_and_the_others_go_on() -> None:
+    async with websocket_pair() as (ours, client), websocket_pair() as (server, upstream), trio.open_nursery() as nursery:
+        run = partial(bridge, operations=listing(no_operations))
+        nursery.start_soon(run, WebSocketFrames(ours), WebSocketFrames(upstream), None)
+        await client.send(f"{tool_call(1)}\n{list_request(2)}\n{tool_call(3)}\n")
+        assert [await server.recv(), await server.recv()] == [tool_call(1), tool_call(3)]
+        assert json.loads(await client.recv()) == {"jsonrpc": "2.0", "id": 2, "result": {"operations": []}}
+        await client.aclose()
 
 
 async def test_a_list_request_among_other_lines_changes_nothing_for_them() -> None:

@@ -537,3 +537,31 @@ async def test_a_child_that_fails_closes_with_1011(recorder: Recorder) -> None:
             await client.recv()
         assert (client.close_code, client.close_reason) == (1011, "the server exited with status 3")
     assert recorder.outcomes == [("mid", "echo", "unanswered")]
+
+
+async def test_stopping_hands_every_open_call_over_however_many_there_are(recorder: Recorder) -> None:
+    async def listen(connection: ServerConnection) -> None:
+        async for frame in connection:
+            if json.loads(frame)["id"] == 499:
+                await connection.send("heard them all")
+
+    async with in_front_of(listen, recorder) as gateway:
+
+        async def call() -> None:
+            async with gateway.connect() as client:
+                for number in range(500):
+                    await client.send(tool_call(number))
+                assert await client.recv() == "heard them all"
+                ready.append(client)
+                if len(ready) == 10:
+                    gateway.gateway.stop()
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+                assert client.close_code == 1001
+
+        ready: list[ClientConnection] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(call)
+    assert recorder.outcomes.count(("7", "echo", "unanswered")) == 10
+    assert len(recorder.operations) == 5_000

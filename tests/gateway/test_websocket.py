@@ -8,7 +8,7 @@ import pytest
 import trio
 from websockets.exceptions import ConnectionClosed
 
-from trio_oplog.gateway import Closed, GatewayServerConnection, Line, LinePart, WebSocketFrames
+from trio_oplog.gateway import Closed, GatewayServerConnection, Line, WebSocketFrames
 
 from .conftest import websocket_pair
 
@@ -47,13 +47,6 @@ async def test_a_line_becomes_a_message(line: Line, message: str | bytes) -> Non
         await frames.send(Line(b" \r\n"))
         await frames.send(line)
         assert await theirs.recv() == message
-
-
-async def test_a_piece_of_a_line_is_too_big_for_a_message() -> None:
-    async with websocket_pair() as (ours, theirs):
-        with pytest.raises(trio.BrokenResourceError):
-            await WebSocketFrames(ours).send(LinePart(b"piece"))
-        assert theirs.close_code == 1009
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 3000, 4999])

@@ -1,8 +1,8 @@
 """What ``wrap`` and ``gateway`` make of their options about recording: a ``Config``, and a ``Client`` that delivers.
 
-They deliver in batches, and through a folder of spools unless they are told otherwise.  A file gets a spool as well, although both
-are on one disk.  The store may be damaged, or locked for longer than a program can wait at its end.  And what has not reached it
-when the program is killed is in the spool, from where the next program delivers it.
+They deliver in batches, and through a folder of spools unless they are told otherwise.  A file gets a spool as well, although
+both are on one disk.  The store may be damaged, or locked for longer than a program can wait at its end.  And what has not
+reached it when the program is killed is in the spool, from where the next program delivers it.
 """
 
 from __future__ import annotations

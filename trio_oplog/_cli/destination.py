@@ -17,12 +17,11 @@ import httpx
 import trio
 from platformdirs import user_state_path
 
-from trio_oplog._address import check_secret, check_url
+from trio_oplog._address import DEFAULT_PATH, check_secret, check_url
 from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from trio_oplog._errors import ConfigError, StoreError
 from trio_oplog._listing import ListClient
 from trio_oplog._reach import make_tls
-from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
 
 
 class Destination(NamedTuple):
@@ -105,6 +104,8 @@ async def open_destination(
         url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
         yield Destination(str(url), None, secret, f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}", ca_file)
         return
+    from trio_oplog.collector import create_app, open_store  # noqa: PLC0415 -- only a file needs all of this
+
     try:
         store = open_store(dest or default_store())
     except ConfigError:

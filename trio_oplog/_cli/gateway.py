@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +36,7 @@ from trio_oplog.gateway import (
 )
 
 _DRAIN_TIMEOUT: Final = 10.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
@@ -90,7 +93,8 @@ def command(
     """Put WebSocket clients through to a server and record every tool call on its way.
 
     Each client gets a server of its own: a connection to --upstream, or a COMMAND that speaks on its standard input and
-    output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait.
+    output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait for
+    the connections.  SIGHUP reads the file of tokens again.
     """
     host, port = _address(listen)
     authenticator = _authenticator(host, tokens, recording)
@@ -98,8 +102,11 @@ def command(
     servers = _upstream(upstream, words, max_frame, grace)
 
     async def serve(captures: Captures | None) -> None:
-        async with open_destination(recording.dest, recording.secret_file, recording.ca_file) as destination:
-            async with open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT) as client:
+        with ExitStack() as stack:
+            async with (
+                open_destination(recording.dest, recording.secret_file, recording.ca_file) as destination,
+                open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT) as client,
+            ):
                 gateway = Gateway(
                     servers,
                     authenticator,
@@ -113,11 +120,23 @@ def command(
                     origins=origins,
                     observe=None if captures is None else captures.watch,
                 )
-                await _serve(gateway, host, port)
+                # From here on no signal keeps the records from being delivered, or the account from being shown.
+                stack.enter_context(_deaf())
+                await _serve(gateway, host, port, partial(_reload, authenticator, tokens))
             click.echo(_summary(gateway, client), err=True)
 
     with open_captures(recording.capture) as captures:
         trio.run(serve, captures)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    before = {signum: signal.signal(signum, lambda *_: None) for signum in _SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -158,11 +177,11 @@ def _upstream(url: str | None, words: Sequence[str], max_frame: int, grace: floa
         raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
 
 
-async def _serve(gateway: Gateway, host: str, port: int) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _serve(gateway: Gateway, host: str, port: int, reload: Callable[[], object]) -> None:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         listeners = await trio.open_tcp_listeners(port, host=host)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_when_told, gateway, signals, nursery.cancel_scope)
+            nursery.start_soon(_obey, gateway, signals, nursery.cancel_scope, reload)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.serve, listeners)
                 for listener in listeners:
@@ -170,16 +189,34 @@ async def _serve(gateway: Gateway, host: str, port: int) -> None:
             nursery.cancel_scope.cancel()
 
 
+async def _obey(gateway: Gateway, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object]) -> None:
+    stopping = False
+    async for signum in signals:
+        if signum == signal.SIGHUP:
+            reload()
+        elif stopping:
+            scope.cancel()
+        else:
+            stopping = True
+            gateway.stop()
+
+
+def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
+    """Read the file of tokens again; one that is broken changes nothing."""
+    if tokens is None or not isinstance(authenticator, TokenFile):
+        click.echo("SIGHUP: there is no file of tokens to read again", err=True)
+        return
+    try:
+        authenticator.replace(TokenFile.read(tokens))
+    except TokenFileError as error:
+        click.echo(f"SIGHUP: {error}; the tokens stay as they were", err=True)
+    else:
+        click.echo("SIGHUP: the tokens were read again", err=True)
+
+
 def _name(listener: trio.SocketListener) -> str:
     host, port, *_ = listener.socket.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def _stop_when_told(gateway: Gateway, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await anext(signals)
-    gateway.stop()
-    await anext(signals)
-    scope.cancel()
 
 
 def _summary(gateway: Gateway, client: Client) -> str:

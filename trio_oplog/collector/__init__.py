@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from trio_oplog.collector._app import DEFAULT_PATH, create_app
+from trio_oplog._address import DEFAULT_PATH
+from trio_oplog.collector._app import create_app
 from trio_oplog.collector._store import Store, open_store
 
 __all__ = ["DEFAULT_PATH", "Store", "create_app", "open_store"]

@@ -20,15 +20,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trio_oplog import _wire
-from trio_oplog._address import check_secret
+from trio_oplog._address import DEFAULT_PATH, check_secret
 from trio_oplog._errors import ConfigError, QueryError, StoreError, WireError
 from trio_oplog._listing import read_parameters
 from trio_oplog._operation import Operation
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
 from trio_oplog.collector._store import Store
-
-DEFAULT_PATH: Final = "/internal/operations"
-"""Where the endpoint is, unless ``create_app`` is told otherwise."""
 
 BODY_MAX_BYTES: Final = 8 * 1024 * 1024
 """The longest body taken, 8 MiB."""

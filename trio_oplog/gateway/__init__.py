@@ -1,15 +1,12 @@
-"""Bridges that put the operation log between a client and a server: WebSocket, stdio.
+"""Bridges that put the operation log between a client and a server over WebSocket.
 
 ::
 
     _frames.py      one end of a connection, as frames
-    _pipe.py        pipes as byte streams
     _lines.py       frames over byte streams: a line each
     _websocket.py   frames over WebSocket
     _bridge.py      both ends, pumped both ways past an Interceptor
     _child.py       a server that is a child process
-    _stdio.py       our own standard input and output
-    _wrap.py        a stdio server behind our own standard input and output
     _identity.py    who may connect, and as whom
     _server.py      the WebSocket front
 
@@ -20,7 +17,7 @@ from __future__ import annotations
 
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
-from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameBatches, FrameStream, Line, LinePart, Lines
+from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameStream, Line
 from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._server import (
@@ -32,9 +29,7 @@ from trio_oplog.gateway._server import (
     Upstream,
     WebSocketUpstream,
 )
-from trio_oplog.gateway._stdio import inherited_stream
 from trio_oplog.gateway._websocket import GatewayClientConnection, GatewayServerConnection, WebSocketFrames
-from trio_oplog.gateway._wrap import wrap
 
 __all__ = [
     "GRACE",
@@ -49,7 +44,6 @@ __all__ = [
     "ChildUpstream",
     "Closed",
     "Frame",
-    "FrameBatches",
     "FrameStream",
     "Gateway",
     "GatewayClientConnection",
@@ -58,16 +52,12 @@ __all__ = [
     "Identity",
     "Line",
     "LineFrames",
-    "LinePart",
-    "Lines",
     "OperationsList",
     "TokenFile",
     "Upstream",
     "WebSocketFrames",
     "WebSocketUpstream",
     "bridge",
-    "inherited_stream",
     "new_token",
     "open_child",
-    "wrap",
 ]

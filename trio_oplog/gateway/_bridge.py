@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -13,8 +13,9 @@ from attrs import frozen
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
 from trio_oplog._recording import FrameObserver, Message
+from trio_oplog._tap import json_texts
 from trio_oplog._trio import require_trio
-from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameBatches, FrameStream, LinePart, Lines
+from trio_oplog.gateway._frames import GRACE, Closed, Frame, FrameStream, Line
 
 _log = logging.getLogger("trio_oplog")
 
@@ -48,9 +49,7 @@ class BridgeReport:
         server_closed: How the server stopped sending; ``None`` when it did not within the grace period.
         client_frames: Frames that reached the server.
         server_frames: Frames that reached the client.
-        undelivered_frames: Frames, either way, that their receiver did not take any more: all of those that were being forwarded
-            together when it stopped.  They are on record.
-        unrecorded_frames: Pieces of oversized lines: they were forwarded, but are not on record.
+        undelivered_frames: Frames, either way, that their receiver did not take any more.  They are on record.
         observer_errors: Frames that the Interceptor raised on; it should not.  They were forwarded.
         lists_answered: ``operations/list`` requests that were answered.
         lists_refused: Those of them that were answered "overloaded".
@@ -61,7 +60,6 @@ class BridgeReport:
     client_frames: int
     server_frames: int
     undelivered_frames: int
-    unrecorded_frames: int
     observer_errors: int
     lists_answered: int
     lists_refused: int
@@ -78,7 +76,7 @@ async def bridge(
     """Pump frames both ways until the connection has ended, and show each one to an Interceptor before it is forwarded.
 
     A frame is forwarded as it came, in the order in which it came.  There is no queue: while one side does not take a frame,
-    nothing is read from the other.  Lines that arrived together are shown and then forwarded together.  When one side ends,
+    nothing is read from the other.  A frame that holds several JSON texts is shown one text at a time.  When one side ends,
     the other is told why, and may finish what is in flight.
     A failure of the Interceptor or of the list endpoint is counted and logged once, and never touches the traffic.
 
@@ -102,7 +100,7 @@ async def bridge(
     require_trio("bridge")
     if not grace >= 0:
         raise ConfigError("grace", "must not be negative")
-    run = _Run(client, server, interceptor, operations, grace)
+    run = _Bridge(client, server, interceptor, operations, grace)
     try:
         await run.pump()
     finally:
@@ -113,37 +111,18 @@ async def bridge(
     return run.report()
 
 
-class _Way:
+class _Direction:
     """One direction of a bridge: where frames come from, who looks at them, where they go, and how that went."""
 
     def __init__(self, source: FrameStream, sink: FrameStream, observe: Callable[[Frame], object] | None) -> None:
+        self.receive = source.receive
+        self.send = sink.send
         self.observe = observe
         self.delivered = 0
         self.takes = True
-        self._source = source
-        self._sink = sink
-        self._batches = sink if isinstance(sink, FrameBatches) else None
-        # The next frames, those that have come together; or how the source stopped sending.
-        self.receive = source.receive_many if isinstance(source, FrameBatches) else self._receive_one
-
-    async def _receive_one(self) -> Sequence[Frame] | Closed:
-        frame = await self._source.receive()
-        return frame if isinstance(frame, Closed) else (frame,)
-
-    async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames, and count them."""
-        if self._batches is None:
-            for frame in frames:
-                await self._sink.send(frame)
-                self.delivered += 1
-            return
-        # Most often it is all taken at once; the turn of the scheduler that this saves has been taken to receive.
-        if not self._batches.send_nowait(frames):
-            await self._batches.send_many(frames)
-        self.delivered += len(frames)
 
 
-class _Run:
+class _Bridge:
     """One run of ``bridge``: what its tasks share."""
 
     def __init__(
@@ -159,8 +138,8 @@ class _Run:
         self._interceptor = interceptor
         self._operations = operations
         self._grace = grace
-        self._upward = _Way(client, server, None if interceptor is None else interceptor.on_client_frame)
-        self._downward = _Way(server, client, None if interceptor is None else interceptor.on_server_frame)
+        self._upward = _Direction(client, server, None if interceptor is None else interceptor.on_client_frame)
+        self._downward = _Direction(server, client, None if interceptor is None else interceptor.on_server_frame)
         self._pumps = trio.CancelScope()
         self._to_server = trio.CancelScope()
         self._answering = 0
@@ -168,7 +147,6 @@ class _Run:
         self._client_closed: Closed | None = None
         self._server_closed: Closed | None = None
         self._undelivered_frames = 0
-        self._unrecorded_frames = 0
         self._observer_errors = 0
         self._lists_answered = 0
         self._lists_refused = 0
@@ -180,7 +158,6 @@ class _Run:
             client_frames=self._upward.delivered,
             server_frames=self._downward.delivered,
             undelivered_frames=self._undelivered_frames,
-            unrecorded_frames=self._unrecorded_frames,
             observer_errors=self._observer_errors,
             lists_answered=self._lists_answered,
             lists_refused=self._lists_refused,
@@ -203,70 +180,66 @@ class _Run:
                 self._note(error)
 
     async def _pump_to_server(self, answers: trio.Nursery) -> None:
-        while not isinstance(frames := await self._upward.receive(), Closed):
-            self._show(self._upward, frames)
-            if self._operations is not None and _may_ask_for_list(frames):
-                frames = await self._take_out_lists(self._operations, frames, answers)
-            await self._forward(self._upward, frames)
-        self._client_closed = frames
+        while not isinstance(frame := await self._upward.receive(), Closed):
+            texts = self._show(self._upward, frame)
+            if self._operations is not None and _may_ask_for_list(frame):
+                await self._take_out_lists(self._operations, frame, texts, answers)
+            else:
+                await self._forward(self._upward, frame)
+        self._client_closed = frame
         self._begin_grace()
-        await self._server.send_closed(frames.as_client())
+        await self._server.send_closed(frame.as_client())
 
     async def _pump_to_client(self) -> None:
-        while not isinstance(frames := await self._downward.receive(), Closed):
-            self._show(self._downward, frames)
-            await self._forward(self._downward, frames)
-        self._server_closed = frames
+        while not isinstance(frame := await self._downward.receive(), Closed):
+            self._show(self._downward, frame)
+            await self._forward(self._downward, frame)
+        self._server_closed = frame
         self._begin_grace()
         while self._answering:
             await self._answered.wait()
-        await self._client.send_closed(frames.as_server())
-        if not frames.half:
+        await self._client.send_closed(frame.as_server())
+        if not frame.half:
             # The server takes nothing more.  The client was read until now only so that it could say good-bye.
             self._to_server.cancel()
 
-    async def _take_out_lists(
-        self, operations: OperationsList, frames: Sequence[Frame], answers: trio.Nursery
-    ) -> Sequence[Frame]:
-        """Answer the ``operations/list`` among frames, and forward the others up to the last of them; what is left."""
-        start = 0
-        for at, frame in enumerate(frames):
-            request = None if isinstance(frame, LinePart) else read_list_request(frame)
-            if request is not None:
-                await self._forward(self._upward, frames[start:at])
-                await self._list(operations, frame, request, answers)
-                start = at + 1
-        return frames[start:]
+    async def _take_out_lists(self, operations: OperationsList, frame: Frame, texts: list[Frame], answers: trio.Nursery) -> None:
+        """Answer the ``operations/list`` in a frame, and forward what is left of it; a frame without one as it came."""
+        requests = [read_list_request(text) for text in texts]
+        if not any(requests):
+            await self._forward(self._upward, frame)
+            return
+        for text, request in zip(texts, requests, strict=True):
+            if request is None:
+                await self._forward(self._upward, text)
+            else:
+                await self._list(operations, text, request, answers)
 
-    async def _forward(self, way: _Way, frames: Sequence[Frame]) -> None:
-        delivered = way.delivered
-        if way.takes and frames:
+    async def _forward(self, way: _Direction, frame: Frame) -> None:
+        if way.takes:
             try:
-                await way.send(frames)
+                await way.send(frame)
             except trio.BrokenResourceError:
                 way.takes = False
                 self._begin_grace()
             else:
+                way.delivered += 1
                 return
-        self._undelivered_frames += len(frames) - (way.delivered - delivered)
+        self._undelivered_frames += 1
 
     def _begin_grace(self) -> None:
         self._pumps.deadline = min(self._pumps.deadline, trio.current_time() + self._grace)
 
-    def _show(self, way: _Way, frames: Sequence[Frame]) -> None:
-        observe = way.observe
-        if observe is None:
-            return
-        for frame in frames.texts if isinstance(frames, Lines) else frames:
-            if isinstance(frame, LinePart):
-                self._unrecorded_frames += 1
-                if self._unrecorded_frames == 1:
-                    _log.warning("a line is too long to be recorded; it is forwarded all the same")
-                continue
-            try:
-                observe(frame)
-            except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
-                self._note(error)
+    def _show(self, way: _Direction, frame: Frame) -> list[Frame]:
+        """Show a frame; the JSON texts in it."""
+        texts = _texts(frame)
+        if way.observe is not None:
+            for text in texts:
+                try:
+                    way.observe(text)
+                except Exception as error:  # noqa: BLE001 - the log must not harm the traffic
+                    self._note(error)
+        return texts
 
     def _note(self, error: Exception) -> None:
         self._observer_errors += 1
@@ -301,16 +274,17 @@ class _Run:
             self._lists_answered += 1
 
 
-def _may_ask_for_list(frames: Sequence[Frame]) -> bool:
-    """Whether it is worth looking for an ``operations/list`` among frames."""
-    if isinstance(frames, Lines):
-        return _HINTS_BYTES[0] in frames.data or _HINTS_BYTES[1] in frames.data
-    return any(
-        _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
-        if isinstance(frame, str)
-        else _HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame
-        for frame in frames
-    )
+def _texts(frame: Frame) -> list[Frame]:
+    if isinstance(frame, str):
+        return [*json_texts(frame)]
+    return [frame] if isinstance(frame, Line) else [*json_texts(frame)]
+
+
+def _may_ask_for_list(frame: Frame) -> bool:
+    """Whether it is worth looking for an ``operations/list`` in a frame."""
+    if isinstance(frame, str):
+        return _HINTS_TEXT[0] in frame or _HINTS_TEXT[1] in frame
+    return _HINTS_BYTES[0] in frame or _HINTS_BYTES[1] in frame
 
 
 def _error(request: Message, code: int, message: str) -> bytes:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Literal
+from typing import Final
 
 import trio
 
+from trio_oplog._tap import environment
 from trio_oplog._trio import require_trio
 from trio_oplog.gateway._frames import ABNORMAL, GRACE, INTERNAL_ERROR, MAX_FRAME, NORMAL, Closed, Frame
 from trio_oplog.gateway._lines import LineFrames
-from trio_oplog.gateway._pipe import Pipe
 
 KILL_AFTER: Final = 1.5
 _GROUP_POLL: Final = 0.02
@@ -44,11 +45,6 @@ class Child:
         """How the process ended: its exit status, or minus the number of a signal; ``None`` while it runs."""
         return self._process.returncode
 
-    @property
-    def patience(self) -> float:
-        """How long it can take to end once its input has: the grace period that suits ``bridge``, in seconds."""
-        return self._grace + 2 * self._kill_after
-
     async def wait(self) -> int:
         """Wait until the process has ended, and return its ``returncode``."""
         return await self._process.wait()
@@ -57,11 +53,6 @@ class Child:
         """See ``FrameStream.receive``.  When the process has ended it says how: 1000 for status 0, else 1011."""
         frame = await self._frames.receive()
         return await self._how_closed(frame) if isinstance(frame, Closed) else frame
-
-    async def receive_many(self) -> Sequence[Frame] | Closed:
-        """See ``FrameBatches.receive_many``, and ``receive``."""
-        frames = await self._frames.receive_many()
-        return await self._how_closed(frames) if isinstance(frames, Closed) else frames
 
     async def _how_closed(self, closed: Closed) -> Closed:
         if closed.code not in (NORMAL, ABNORMAL):
@@ -76,14 +67,6 @@ class Child:
     async def send(self, frame: Frame) -> None:
         """See ``FrameStream.send``."""
         await self._frames.send(frame)
-
-    def send_nowait(self, frames: Sequence[Frame], /) -> bool:
-        """See ``FrameBatches.send_nowait``."""
-        return self._frames.send_nowait(frames)
-
-    async def send_many(self, frames: Sequence[Frame], /) -> None:
-        """See ``FrameBatches.send_many``."""
-        await self._frames.send_many(frames)
 
     async def send_closed(self, closed: Closed) -> None:
         """Close its input.  From now on it has the grace period to end by itself, and is then made to."""
@@ -154,19 +137,18 @@ async def open_child(
     grace: float = GRACE,
     kill_after: float = KILL_AFTER,
     max_frame: int = MAX_FRAME,
-    oversized: Literal["close", "pass"] = "close",
 ) -> AsyncIterator[Child]:
     """Run a command that speaks newline-delimited JSON, and see to its end.
 
     It leads a process group of its own, and signals go to the whole group: ``npx`` and ``sh -c`` run the real server as a
-    process of theirs.  Its standard error is ours.  When the block is left, whatever way, the process has ended.
+    process of theirs.  Its standard error is ours,
+    and so is its environment but for the variables of this package.  When the block is left, whatever way, the process has ended.
 
     Args:
         command: The program and its arguments; not empty.
         grace: How long it may go on after the end of its input, in seconds.  Then it gets SIGTERM.
         kill_after: How long it may go on after a signal, in seconds.  Then it is killed.
         max_frame: See ``LineFrames``.
-        oversized: See ``LineFrames``.
 
     Yields:
         The child.
@@ -176,25 +158,12 @@ async def open_child(
         TrioRequiredError: The program runs under another event loop than Trio's; nothing runs.
     """
     require_trio("open_child")
-    theirs_in, ours_out = os.pipe()
-    try:
-        ours_in, theirs_out = os.pipe()
-    except OSError:  # too many files are open: these two must not stay
-        os.close(theirs_in)
-        os.close(ours_out)
-        raise
-    incoming, outgoing = Pipe(ours_in), Pipe(ours_out)
-    try:
-        process = await trio.lowlevel.open_process(list(command), stdin=theirs_in, stdout=theirs_out, process_group=0)
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await incoming.aclose()
-            await outgoing.aclose()
-        raise
-    finally:
-        os.close(theirs_in)
-        os.close(theirs_out)
-    frames = LineFrames(incoming, outgoing, max_frame=max_frame, oversized=oversized)
+    process = await trio.lowlevel.open_process(
+        list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=environment()
+    )
+    assert process.stdin is not None  # noqa: S101 -- for the type checker
+    assert process.stdout is not None  # noqa: S101
+    frames = LineFrames(process.stdout, process.stdin, max_frame=max_frame)
     async with trio.open_nursery() as nursery:
         child = Child(process, frames, nursery, grace, kill_after)
         nursery.start_soon(child.watch)

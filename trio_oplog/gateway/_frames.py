@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeAlias, overload, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -30,40 +29,6 @@ _REASON_MAX_BYTES = 123  # RFC 6455, section 5.5: 125 bytes for a control frame,
 
 class Line(bytes):
     """A line of a byte stream, exactly as it came: with its terminator, or without one at the end of the input."""
-
-    __slots__ = ()
-
-
-class Lines(Sequence[Line]):
-    """Whole lines of a byte stream, as they came in one piece.
-
-    Args:
-        texts: The exact bytes of each line.
-        data: The exact bytes of them all.
-    """
-
-    __slots__ = ("data", "texts")
-
-    def __init__(self, texts: list[bytes], data: bytes) -> None:
-        self.texts: list[bytes] = texts
-        self.data: bytes = data
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @overload
-    def __getitem__(self, index: int, /) -> Line: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> Lines: ...
-    def __getitem__(self, index: int | slice, /) -> Line | Lines:
-        if isinstance(index, slice):
-            texts = self.texts[index]
-            return Lines(texts, b"".join(texts))
-        return Line(self.texts[index])
-
-
-class LinePart(Line):
-    """A piece of a line that is over the limit.  It passes; it is not recorded.  The last piece ends with the newline."""
 
     __slots__ = ()
 
@@ -126,32 +91,3 @@ class FrameStream(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the transport at once.  Never raises."""
-
-
-@runtime_checkable
-class FrameBatches(Protocol):
-    """What a ``FrameStream`` may do besides: take and give several frames at once, and give them without waiting.
-
-    ``LineFrames`` does, and ``Child``.  Small frames often come many at a time, and a system call and a turn of the scheduler
-    for each of them cost more than anything else that a bridge does.
-    """
-
-    async def receive_many(self) -> Sequence[Frame] | Closed:
-        """Like ``FrameStream.receive``, and others that have come with the next frame are taken along."""
-
-    def send_nowait(self, frames: Sequence[Frame], /) -> bool:
-        """Send frames, as far as the transport takes them at once.
-
-        Returns:
-            Whether that was all of them.  Else the same task must call ``send_many`` next, with the same frames.
-
-        Raises:
-            trio.BrokenResourceError: The other end takes no more frames; it may have taken some of these.
-        """
-
-    async def send_many(self, frames: Sequence[Frame], /) -> None:
-        """Send frames in their order, as ``FrameStream.send`` would one by one; or what ``send_nowait`` has left of them.
-
-        Raises:
-            trio.BrokenResourceError: The other end takes no more frames; it may have taken some of these.
-        """

@@ -80,6 +80,14 @@ class TokenFile:
     def __init__(self, entries: dict[bytes, Identity]) -> None:
         self._entries = tuple(entries.items())
 
+    def replace(self, other: TokenFile) -> None:
+        """Take over the tokens of another one, as after a change of the file.  Open connections stay as they are.
+
+        Args:
+            other: What was read.
+        """
+        self._entries = other._entries
+
     def __repr__(self) -> str:
         return f"<TokenFile of {len(self._entries)} tokens>"
 

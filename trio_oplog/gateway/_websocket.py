@@ -11,7 +11,7 @@ from websockets.trio.client import ClientConnection
 from websockets.trio.connection import Connection
 from websockets.trio.server import ServerConnection
 
-from trio_oplog.gateway._frames import ABNORMAL, TOO_BIG, Closed, Frame, Line, LinePart
+from trio_oplog.gateway._frames import ABNORMAL, Closed, Frame, Line
 
 # websockets writes whole frames to its log at the level DEBUG.  Payloads have no place in a log: its connections get this
 # logger, whose level stays above that whatever the application sets for its own.
@@ -103,9 +103,6 @@ class WebSocketFrames:
             raise trio.BrokenResourceError from error
 
     async def _send_line(self, line: Line) -> None:
-        if isinstance(line, LinePart):
-            await self.send_closed(Closed(TOO_BIG, "line too long"))
-            raise trio.BrokenResourceError
         text = memoryview(line)[:-1] if line.endswith(b"\n") else memoryview(line)
         if line.isspace() or not line:
             return

@@ -93,7 +93,7 @@ class Law(StrEnum):
     BRIDGE_ORDER = "frames of one direction come out in the order in which they went in, and none is lost"
     BRIDGE_MEMORY = "a reader that is slow stops the writer on the other side: memory is bounded"
     BRIDGE_LOG_INVISIBLE = "a failure of the log never touches the traffic"
-    BRIDGE_SHOWS = "the interceptor sees every frame, in its direction, before the frame is forwarded"
+    BRIDGE_SHOWS = "the interceptor sees every frame, or each JSON text in it, in its direction, before the frame is forwarded"
     BRIDGE_END = "when a side ends, the other is ended too and the interceptor is closed, once"
 
     BRIDGE_LIST_GOES_ON = "while operations/list is being answered every other frame goes on"
