@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trio_oplog import Client, Config, ListClient, ListQuery, Submitter, TrioRequiredError
-from trio_oplog.gateway import Anyone, ChildUpstream, Gateway, Identity, bridge, open_child, wrap
+from trio_oplog.gateway import Anyone, ChildUpstream, Gateway, Identity, bridge, open_child
 from trio_oplog.testing import RecordingSubmitter
 
 ADDRESS = "http://127.0.0.1:9/operations"
@@ -31,7 +31,6 @@ USES: dict[str, Callable[[Any], Awaitable[object]]] = {
     "Client": lambda _: enter(Client(ADDRESS, "s")),
     "ListClient": lambda _: ListClient(ADDRESS, "s").fetch(ListQuery(workspace_id="ws-1")),
     "Gateway": lambda _: gateway().serve([]),
-    "wrap": lambda started: wrap(["touch", str(started)], None),
     "open_child": lambda started: enter(open_child(["touch", str(started)])),
     "bridge": lambda _: bridge(None, None, None),  # type: ignore[arg-type]  # it does not come to look at them
 }
