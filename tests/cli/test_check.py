@@ -20,7 +20,7 @@ from trio_oplog._cli.check import command
 from trio_oplog._cli.options import default_spool
 from trio_oplog._delivery.ledger import DropReason
 from trio_oplog._delivery.record import Record
-from trio_oplog._delivery.spool_file import SpoolFile
+from trio_oplog._delivery.spool_file import DeadRow, SpoolFile
 
 SECRET = "swordfish"
 Answer = Callable[[str], tuple[int, bytes]]
@@ -153,7 +153,7 @@ def test_a_destination_that_does_not_do_is_told_with_the_remedy(answer: Answer, 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--to", "http://127.0.0.1:9/"], "the endpoint cannot be reached: ConnectError"),
+        (["--to", "http://127.0.0.1:9/"], "the endpoint cannot be reached: connection refused"),
         (["--to", "sqlite:////nowhere/log"], "the file /nowhere/log cannot be opened"),
         (["--source", ""], "source must be a non-empty string"),
     ],
@@ -179,23 +179,23 @@ def test_how_full_the_spools_are(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     records = [Record(number, None, 9, 0.0, b"{}", str(number)) for number in (1, 2)]
     for name in ("a", "b"):
-        file = SpoolFile.open(folder / f"{name}.sqlite3", 10)
+        file = SpoolFile.open(folder / f"{name}.spool", 10)
         file.commit(records, [], [])
         file.close()
     assert findings()["spools"] == [{"found": "2 files, 4 operations wait (8 bytes)"}]
 
-    file = SpoolFile.open(folder / "a.sqlite3", 10)
-    file.commit([], [1], [(records[0], DropReason.REJECTED)])
+    file = SpoolFile.open(folder / "a.spool", 10)
+    file.commit([], [1], [DeadRow("", "1", b"{}", DropReason.REJECTED, 0.0)])
     file.close()
-    (folder / "b.sqlite3").rename(folder / "b.sqlite3.corrupt-20260101T000000.000000Z")
-    with sqlite3.connect(folder / "c.sqlite3") as other:
+    (folder / "b.spool").rename(folder / "b.spool.corrupt-20260101T000000.000000Z")
+    with sqlite3.connect(folder / "c.spool") as other:
         other.execute("CREATE TABLE x (y)")
     other.close()
     found = findings()["spools"]
     assert [finding["found"].removeprefix("the spool ").removeprefix(f"{folder}/") for finding in found] == [
         "1 operations were rejected",
-        "c.sqlite3 is a database, but no spool",
-        "b.sqlite3.corrupt-20260101T000000.000000Z is damaged",
+        "c.spool is a database, but no spool",
+        "b.spool.corrupt-20260101T000000.000000Z is damaged",
         "1 files, 1 operations wait (2 bytes)",
     ]
     assert [bool(finding.get("remedy")) for finding in found] == [True, True, True, False]

@@ -7,12 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import trio
 from click.testing import CliRunner
 
 from tests.cli.test_wrap import CALL, ECHO, PYTHON, run, stored, wrapping
@@ -202,11 +202,12 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     """What ``wrap`` would record with; the command itself does nothing."""
     found: list[Recording] = []
 
-    def run_nothing(_: object, words: object, recording: Recording, *rest: object) -> int:
-        found.append(recording)
+    def run_nothing(words: object, record: Callable[[object], object], **_: object) -> int:
+        record(None)
         return 0
 
-    monkeypatch.setattr(trio, "run", run_nothing)
+    monkeypatch.setattr("trio_oplog._cli.wrap.run_tap", run_nothing)
+    monkeypatch.setattr("trio_oplog._cli.recording.record", lambda _, recording: found.append(recording))
     return found
 
 
@@ -319,7 +320,7 @@ async def test_the_programs_redact_unless_told_not_to(tmp_path: Path) -> None:
         [operation] = await stored(tmp_path / f"log{number}")
         kept.append({key for key, value in operation["arguments"].items() if not isinstance(value, dict)})
     assert kept == [{"n"}, {"n", "konto", "githubToken"}, {"n", "githubToken"}, {"n", "konto"}]
-    assert os.listdir(tmp_path / "state" / "trio-oplog" / "spool")
+    assert (tmp_path / "state" / "trio-oplog" / "spool").is_dir()
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md").read_text(encoding="utf-8")

@@ -259,7 +259,7 @@ async def test_an_endpoint_over_http_needs_neither_path_nor_arguments_but_the_se
 
 def test_nobody_at_the_address_is_told_before_anything_is_read(run: Run) -> None:
     result = run("replay", SHELL, "--to", "http://127.0.0.1:1", TRIO_OPLOG_SECRET=SECRET)
-    assert (result.exit_code, result.stderr) == (1, "trio-oplog: the endpoint cannot be reached: ConnectError\n")
+    assert (result.exit_code, result.stderr) == (1, "trio-oplog: the endpoint cannot be reached: connection refused\n")
 
 
 def endpoint(answer: Callable[[httpx.Request], httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from trio_oplog._cli.destination import open_destination
 from trio_oplog._cli.options import Recording
 from trio_oplog._cli.recorded import open_captures
 from trio_oplog._delivery import Client
-from trio_oplog._errors import OplogError
+from trio_oplog._errors import OplogError, StoreError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
 from trio_oplog._operation import Config
 from trio_oplog._recording import FrameObserver, Interceptor
@@ -108,7 +108,7 @@ def _problem(error: Exception) -> str:
         return error.format_message().rstrip(".")
     if isinstance(error, OSError):
         return f"{error.filename or 'the log'}: {error.strerror} (name another place with --to)"
-    return f"{error} (name another place with --to)"
+    return f"{error} (name another place with --to)" if isinstance(error, StoreError) else str(error)
 
 
 class Moment:
