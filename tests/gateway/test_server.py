@@ -147,6 +147,36 @@ async def test_a_task_that_is_fetched_on_another_connection_is_one_call_of_the_f
     assert gateway.gateway.statistics().recorded == 2
 
 
+class Apart:
+    """Servers of which nobody says that they are one."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.connect = upstream.connect
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_the_calls_that_are_open_are_counted_once_whoever_shares_their_table(recorder: Recorder, is_shared: bool) -> None:
+    async with websocket_server(tasks_of_everybody) as url:
+        upstream: Upstream = WebSocketUpstream(url)
+        async with running(recorder, upstream if is_shared else Apart(upstream)) as gateway:
+
+            def open_calls() -> int:
+                return gateway.gateway.statistics().open_calls
+
+            async with gateway.connect() as first, gateway.connect() as second:
+                for client, task in ((first, "a"), (first, "b"), (second, "c")):
+                    await client.send(tool_call(1, task))
+                    await client.recv()
+                assert open_calls() == 3
+                await first.send(fetch("a"))
+                await first.recv()
+                assert open_calls() == 2
+            while gateway.gateway.statistics().open_connections:  # noqa: ASYNC110 -- nothing tells
+                await trio.sleep(0.01)
+            assert open_calls() == (2 if is_shared else 0)
+    assert gateway.gateway.statistics().open_calls == 0
+
+
 async def test_a_task_of_one_workspace_is_none_of_another(recorder: Recorder) -> None:
     async with in_front_of(tasks_of_everybody, recorder, TOKENS) as gateway:
         async with gateway.as_user(0) as mine:

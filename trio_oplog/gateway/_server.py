@@ -140,6 +140,7 @@ class GatewayStatistics:
         unauthenticated: Handshakes refused with 401.
         refused: Handshakes refused with 503: too many connections, or the authenticator failed.
         upstream_failures: Clients that were let in and for whom there was no server; they were closed with 1011.
+        open_calls: Calls that have begun and not ended, those that wait for a task or for another round of input included.
         recorded: Operations handed to the Submitter on connections that have ended.
         undelivered_frames: Frames that their receiver did not take any more.
         log_errors: Failures of the log that the traffic did not notice.
@@ -150,6 +151,7 @@ class GatewayStatistics:
     unauthenticated: int
     refused: int
     upstream_failures: int
+    open_calls: int
     recorded: int
     undelivered_frames: int
     log_errors: int
@@ -214,6 +216,7 @@ class Gateway:
         self._configs: dict[ServerConnection, Config] = {}
         # From the moment a client is let in until everything of it has ended; the scope is its handler's.
         self._open: dict[ServerConnection, trio.CancelScope] = {}
+        self._interceptors: set[Interceptor] = set()
         self._released = trio.Event()
         self._accepted = 0
         self._unauthenticated = 0
@@ -233,10 +236,17 @@ class Gateway:
             unauthenticated=self._unauthenticated,
             refused=self._refused,
             upstream_failures=self._upstream_failures,
+            open_calls=self._open_calls(),
             recorded=self._submitter.submitted,
             undelivered_frames=self._undelivered_frames,
             log_errors=self._log_errors,
         )
+
+    def _open_calls(self) -> int:
+        seen = [interceptor.statistics() for interceptor in self._interceptors]
+        # Where connections share one table, each of them counts all that wait there.
+        suspended = sum(one.suspended_calls for one in seen) if self._suspended is None else len(self._suspended)
+        return sum(one.open_calls for one in seen) + suspended
 
     def stop(self) -> None:
         """Take no more clients, close every connection with 1001, and let ``serve`` return.  Safe to repeat."""
@@ -341,10 +351,12 @@ class Gateway:
         if self._list_client is not None:
             operations = OperationsList(list_client=self._list_client, workspace_id=config.workspace_id)
         client = WebSocketFrames(connection)
-        observer: FrameObserver = Interceptor(self._submitter, config, suspended=self._suspended)
+        interceptor = Interceptor(self._submitter, config, suspended=self._suspended)
+        observer: FrameObserver = interceptor
         if self._observe is not None:
             observer = self._observe(observer)
         self._accepted += 1
+        self._interceptors.add(interceptor)
         try:
             with self._open[connection]:
                 await self._put_through(client, connection.subprotocol, observer, operations)
@@ -352,6 +364,7 @@ class Gateway:
             with trio.CancelScope(shield=True):
                 await client.aclose()
             observer.close()
+            self._interceptors.discard(interceptor)
             self._release(connection)
 
     async def _put_through(

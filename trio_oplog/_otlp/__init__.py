@@ -1,0 +1,18 @@
+"""Operations and metrics in OTLP, OpenTelemetry's protocol.
+
+In: operations, metrics.  Out: spans, log records and metrics in protobuf, for ``_delivery`` and the programs to send.
+
+    fields.py        the table: where each field of an Operation goes
+    conventions.py   the attributes that depend on more than one field
+    environment.py   the variables that OpenTelemetry's specification names
+    mapping.py       an Operation -> a span or a log record
+
+What needs ``opentelemetry-proto`` is imported when it is used, so that the room itself needs no extra.
+"""
+
+from __future__ import annotations
+
+from trio_oplog._otlp.conventions import metric_attributes
+from trio_oplog._otlp.fields import FIELDS, Attribute, Elsewhere, NotExported
+
+__all__ = ["FIELDS", "Attribute", "Elsewhere", "NotExported", "metric_attributes"]
