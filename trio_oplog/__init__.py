@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ResultMeta,
         Submitter,
     )
+    from trio_oplog._otlp import Otlp
     from trio_oplog._recording import (
         FrameObserver,
         Interceptor,
@@ -74,6 +75,7 @@ __all__ = [
     "ListQuery",
     "Operation",
     "OplogError",
+    "Otlp",
     "Outcome",
     "Payload",
     "QueryError",
@@ -109,6 +111,7 @@ _HOMES = {
     "trio_oplog._operation": (
         *("Approval", "ArgumentsMeta", "Config", "Context", "DecidedBy", "Operation", "Outcome", "ResultMeta", "Submitter"),
     ),
+    "trio_oplog._otlp": ("Otlp",),
     "trio_oplog._recording": (
         *("FrameObserver", "Interceptor", "InterceptorStatistics", "Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
     ),

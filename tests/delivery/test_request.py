@@ -16,6 +16,7 @@ import trio.testing
 
 from tests.http import http_client
 from trio_oplog import Client, DropReason, Retry, Spool, WireError
+from trio_oplog._delivery.protocol import Content
 from trio_oplog._delivery.record import Record
 from trio_oplog._delivery.request import Endpoint, pack
 from trio_oplog._delivery.spool_file import SpoolFile
@@ -443,17 +444,17 @@ async def test_a_request_cancelled_at_any_checkpoint_leaves_the_endpoint_usable(
             if self.left == 0:
                 scope.cancel()
 
-    endpoint = Endpoint(httpx.URL(server.url), secret, None, 60)
+    endpoint = Endpoint(httpx.URL(server.url), {"X-Internal-Secret": secret}, None, 60)
     victim = trio.lowlevel.current_task()
     with trio.CancelScope() as scope:
         instrument = After()
         trio.lowlevel.add_instrument(instrument)
         try:
-            await endpoint.post(b'{"id":"cut"}', "application/json")
+            await endpoint.post(Content(data=b'{"id":"cut"}', content_type="application/json"))
         finally:
             trio.lowlevel.remove_instrument(instrument)
     for _ in range(3):
-        reply = await endpoint.post(b'{"id":"after"}', "application/json")
+        reply = await endpoint.post(Content(data=b'{"id":"after"}', content_type="application/json"))
         assert reply.status == 200
     await endpoint.aclose()
 

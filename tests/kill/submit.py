@@ -1,4 +1,4 @@
-"""A gateway to be killed: ``submit.py URL FOLDER JOURNAL FIRST SECRET``.
+"""A gateway to be killed: ``submit.py URL FOLDER JOURNAL FIRST SECRET``; a SECRET of ``otlp`` speaks that and has none.
 
 Submits operations numbered from FIRST without end, each written into the journal before it is submitted: its number, the time,
 and how many of this life's are known to be committed by then.  With ``drain`` for FIRST it submits nothing, delivers what the
@@ -16,7 +16,7 @@ from itertools import count
 
 import trio
 
-from trio_oplog import Client, Operation, Retry, SpoolFolder
+from trio_oplog import Client, Operation, Otlp, Retry, SpoolFolder
 
 
 def files_in(folder: str) -> int:
@@ -24,8 +24,10 @@ def files_in(folder: str) -> int:
 
 
 async def main(url: str, spool: str, journal: str, first: str, secret: str) -> None:
+    speaks = {"protocol": Otlp()} if secret == "otlp" else {"secret": secret}
     retry = Retry(base_delay=0.01, max_delay=0.05)
-    async with Client(url, secret, 100_000, spool=SpoolFolder(spool), batch_size=100, concurrency=4, retry=retry) as client:
+    options = {"spool": SpoolFolder(spool), "batch_size": 100, "concurrency": 4, "retry": retry}
+    async with Client(url, capacity=100_000, **options, **speaks) as client:
         print("ready", flush=True)
         if first == "drain":
             began = time.monotonic()

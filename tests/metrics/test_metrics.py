@@ -103,6 +103,7 @@ ACCOUNT = Statistics(
     dropped=MappingProxyType(dict.fromkeys(DropReason, 0) | {DropReason.QUEUE_FULL: 3}),
     queued=2,
     in_flight=1,
+    held=MappingProxyType({}),
     recovered=0,
     spooled=5,
     peak_queued=2,

@@ -8,7 +8,7 @@ In: operations, by ``Client.submit()`` from any thread.  Out: HTTP requests, and
     4  memory.py      without a spool, records wait in the queue; with one (spool.py), in a file: spool_backlog.py, spool_file.py,
                       eviction.py; spool_folder.py is for files of several processes, spool_inspect.py for whoever looks in
     5  worker.py      takes groups of records (group.py) to the endpoint; retry.py says when to try again
-    6  request.py     one group -> one HTTP request; verdict.py says what its answer means
+    6  protocol.py    what the endpoint speaks: a group -> the body of a request; request.py makes it, verdict.py reads its answer
     7  tee.py         one Submitter that feeds several
 """
 
@@ -17,8 +17,29 @@ from __future__ import annotations
 from trio_oplog._delivery import spool_inspect
 from trio_oplog._delivery.client import Client
 from trio_oplog._delivery.ledger import DrainReport, DropReason, Statistics
+from trio_oplog._delivery.protocol import Content
+from trio_oplog._delivery.record import Record
 from trio_oplog._delivery.retry import Retry
 from trio_oplog._delivery.spool import Spool, SpoolFolder
 from trio_oplog._delivery.tee import Tee, tee
+from trio_oplog._delivery.verdict import Answer, Reply, Verdict, is_page, name_status
 
-__all__ = ["Client", "DrainReport", "DropReason", "Retry", "Spool", "SpoolFolder", "Statistics", "Tee", "spool_inspect", "tee"]
+__all__ = [
+    "Answer",
+    "Client",
+    "Content",
+    "DrainReport",
+    "DropReason",
+    "Record",
+    "Reply",
+    "Retry",
+    "Spool",
+    "SpoolFolder",
+    "Statistics",
+    "Tee",
+    "Verdict",
+    "is_page",
+    "name_status",
+    "spool_inspect",
+    "tee",
+]

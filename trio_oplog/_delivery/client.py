@@ -13,10 +13,11 @@ from typing import Final, Self
 import httpx
 import trio
 
-from trio_oplog._address import check_secret, check_url
+from trio_oplog._address import check_url
 from trio_oplog._delivery.inbox import ThreadInbox
 from trio_oplog._delivery.ledger import DrainReport, DropReason, Ledger, Statistics, logger
 from trio_oplog._delivery.memory import MemoryBacklog
+from trio_oplog._delivery.protocol import CollectorProtocol, EndpointProtocol
 from trio_oplog._delivery.queue import Overflow, Queue
 from trio_oplog._delivery.record import OVERHEAD, Record, payload_size
 from trio_oplog._delivery.request import Endpoint
@@ -48,11 +49,14 @@ class Client:
     however the block ended, and lets the block's exception out as it is.  Enter and leave it in the same task, once.
 
     Args:
-        url: Where operations go, ``http`` or ``https`` (the predecessor's endpoint, or ``trio_oplog.collector``).
-        secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.
+        url: Where operations go, ``http`` or ``https``: ``trio_oplog.collector``, the predecessor's endpoint, or what speaks
+            ``protocol``.
+        secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.  There must be
+            one, but for an ``Otlp``, which has headers of its own.
         capacity: The most operations that wait in the channel in memory; at least 1.  ``None`` means 1 024 without a spool.
             With one it means as many as ``queue_bytes`` allow, so that thousands that are submitted at once wait in memory
             for the moment that the spool takes to commit them.
+        protocol: What the endpoint speaks: an ``Otlp``; ``None`` for the collector's own JSON.
         http: A ready HTTP client, for proxies, client certificates or an in-process transport.  It is not closed.  Without one
             the client makes its own, which uses no proxy of the environment.
         ca_file: A file of certificates in PEM form that an ``https`` endpoint is verified with, in place of all others.  Without
@@ -86,9 +90,10 @@ class Client:
     def __init__(
         self,
         url: str,
-        secret: str,
+        secret: str | None = None,
         capacity: int | None = None,
         *,
+        protocol: EndpointProtocol | None = None,
         http: httpx.AsyncClient | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         concurrency: int = 16,
@@ -103,8 +108,12 @@ class Client:
         on_drop: Callable[[Operation, DropReason], object] | None = None,
         spool: Spool | SpoolFolder | None = None,
     ) -> None:
-        endpoint = check_url(url)
-        check_secret(secret)
+        if protocol is None:
+            protocol = CollectorProtocol()
+        elif not callable(getattr(protocol, "judge", None)):
+            raise ConfigError("protocol", "must be an Otlp, or None")
+        endpoint = protocol.address(check_url(url))
+        headers = protocol.request_headers(secret)
         _check_whole(1, concurrency=concurrency, batch_size=batch_size, batch_bytes=batch_bytes)
         if capacity is not None:
             _check_whole(1, capacity=capacity)
@@ -131,7 +140,7 @@ class Client:
         self._record_max = record_max_bytes
         self._ledger = Ledger(on_drop)
         self._queue = Queue(capacity, queue_bytes, Overflow(overflow))
-        self._endpoint = Endpoint(endpoint, secret, http, request_timeout, trusted)
+        self._endpoint = Endpoint(endpoint, headers, http, request_timeout, trusted)
         self._backlog: Backlog
         if spool is None:
             self._backlog = MemoryBacklog(self._queue, self._ledger, record_max_bytes)
@@ -141,6 +150,7 @@ class Client:
             )
         self._worker = DeliveryWorker(
             self._endpoint,
+            protocol,
             retry or Retry(),
             self._ledger,
             self._backlog,

@@ -146,6 +146,15 @@ class Ledger:
             record.settled = True
         self._settle(records, lost=False)
 
+    def deliver_partly(self, records: Sequence[Record], rejected: int) -> None:
+        """These were in flight, and so many of them were rejected, nobody knows which: ``on_drop`` is told of none."""
+        self.in_flight -= len(records)
+        self.delivered += len(records) - rejected
+        self._count(DropReason.REJECTED, rejected)
+        for record in records:
+            record.settled = True
+        self._settle(records, lost=True)
+
     def drop(self, records: Sequence[Record], reason: DropReason) -> None:
         """These are given up; whoever held them as queued or in flight does so no more."""
         self._count(reason, len(records))

@@ -27,6 +27,8 @@ class Record:
         settled: Whether it was delivered or dropped.
         workspace: Whose it is.
         row: Its number in the spool's file, unique there for ever; 0 while it is not in it.
+        form: What a request's body holds of it, where the endpoint's protocol wants another form than the document; ``None``
+            until that is made.
     """
 
     number: int
@@ -38,11 +40,17 @@ class Record:
     settled: bool = False
     workspace: str = attrs.field(default="", repr=False)
     row: int = 0
+    form: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def wire(self) -> bytes:
         """The encoded document of a sealed record."""
         return cast("bytes", self.body)
+
+    @property
+    def sent(self) -> bytes:
+        """What a request's body holds of a sealed record."""
+        return self.wire if self.form is None else self.form
 
     def seal(self, max_bytes: int) -> bool:
         """Encode it, shrunk if it is larger than that.
@@ -75,6 +83,7 @@ class Record:
         if self.operation is not None:
             self.operation = smaller
         self.body = encode(smaller)
+        self.form = None
         return True
 
     def restored(self) -> Operation:

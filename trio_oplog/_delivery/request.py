@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import httpx
 import trio
 
+from trio_oplog._delivery.protocol import Content
 from trio_oplog._delivery.record import Record
 from trio_oplog._delivery.verdict import Reply, name_redirect
 from trio_oplog._reach import make_tls, name_failure
 
-JSON: Final = "application/json"
-NDJSON: Final = "application/x-ndjson"
 ANSWER_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -28,13 +28,14 @@ def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tupl
         max_bytes: The most bytes in one body of more than one record.
 
     Yields:
-        The records of one body, and whether they may go as NDJSON.  One whose text holds a newline goes alone.
+        The records of one body, and whether they may go as a batch.  A document that holds a newline goes alone, since
+        it cannot be a line of one.
     """
     group: list[Record] = []
     total = 0
     for record in records:
-        size = len(record.wire) + 1
-        alone = b"\n" in record.wire
+        size = len(record.sent) + 1
+        alone = record.form is None and b"\n" in record.wire
         if group and (alone or len(group) >= count or total + size > max_bytes):
             yield group, count > 1
             group, total = [], 0
@@ -63,7 +64,7 @@ class Body(httpx.AsyncByteStream):
 
 
 class Endpoint:
-    """Where operations go: one URL, one secret, and the HTTP client that reaches it.
+    """Where operations go: one URL, the headers that open it, and the HTTP client that reaches it.
 
     Without a client of the caller's it makes its own, one for each request at a time: a pool that several tasks share spends more
     on handing connections around than on using them.  The client of a request that was cut off is thrown away, because a
@@ -73,7 +74,7 @@ class Endpoint:
     def __init__(
         self,
         url: httpx.URL,
-        secret: str,
+        headers: Mapping[str, str],
         http: httpx.AsyncClient | None,
         request_timeout: float,
         ca_file: Path | None = None,
@@ -81,12 +82,7 @@ class Endpoint:
         self.name = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         self.requests = 0
         self._url = url
-        self._headers = {
-            "Host": url.netloc.decode("ascii"),
-            "X-Internal-Secret": secret,
-            "Accept-Encoding": "identity",
-            "User-Agent": "trio-oplog",
-        }
+        self._headers = {"Host": url.netloc.decode("ascii"), "User-Agent": "trio-oplog", **headers}
         self._http = http
         self._timeout = request_timeout
         self._ca_file = ca_file
@@ -110,12 +106,11 @@ class Endpoint:
             self._tls = make_tls(self._ca_file)
         return self._make_client()
 
-    async def post(self, body: bytes, content_type: str) -> Reply:
+    async def post(self, content: Content) -> Reply:
         """Make one request.
 
         Args:
-            body: The body.
-            content_type: Its type.
+            content: Its body.
 
         Returns:
             What came back; no failure of the network, the peer or the HTTP client raises.
@@ -126,7 +121,7 @@ class Endpoint:
         finished = False
         try:
             with trio.move_on_after(self._timeout) as scope:
-                reply = await self._exchange(client, body, content_type)
+                reply = await self._exchange(client, content)
             finished = not scope.cancelled_caught
         finally:
             if finished and client is not self._http:
@@ -135,14 +130,16 @@ class Endpoint:
                 await _close(client)
         return reply
 
-    async def _exchange(self, client: httpx.AsyncClient, body: bytes, content_type: str) -> Reply:
+    async def _exchange(self, client: httpx.AsyncClient, content: Content) -> Reply:
         headers = httpx.Headers(client.headers)
-        headers.update({**self._headers, "Content-Type": content_type, "Content-Length": str(len(body))})
+        headers.update({**self._headers, "Content-Type": content.content_type, "Content-Length": str(len(content.data))})
+        if content.content_encoding is not None:
+            headers["Content-Encoding"] = content.content_encoding
         try:
-            request = httpx.Request("POST", self._url, headers=headers, stream=Body(body), extensions={"timeout": {}})
+            request = httpx.Request("POST", self._url, headers=headers, stream=Body(content.data), extensions={"timeout": {}})
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                content = await self._read(response, content_type)
+                answer = await self._read(response, needed=content.needs_answer)
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 -- whatever a transport raises, the record was not acknowledged
@@ -153,22 +150,31 @@ class Endpoint:
             retry_after=response.headers.get("Retry-After"),
             content_type=response.headers.get("Content-Type", ""),
             redirect=redirect,
-            body=content,
+            body=answer,
         )
 
-    async def _read(self, response: httpx.Response, content_type: str) -> bytes:
+    async def _read(self, response: httpx.Response, *, needed: bool) -> bytes:
         """Read an answer up to a limit.  Where the status alone says everything, a body that fails to come changes nothing."""
         content = bytearray()
+        is_gzip = response.headers.get("Content-Encoding", "").strip().lower() == "gzip"
+        # httpx's own decoder holds whatever a few bytes inflate to, and leaves generators behind when it fails.
+        gzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
+        is_broken = False
         try:
-            with trio.move_on_after(self._timeout / 2 if content_type == JSON else self._timeout) as scope:
+            with trio.move_on_after(self._timeout if needed else self._timeout / 2) as scope:
                 # Not aiter_raw(), which a response that a transport made in one piece refuses.
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > ANSWER_MAX_BYTES:
+                async for chunk in cast("httpx.AsyncByteStream", response.stream):
+                    try:
+                        content += chunk if gzip is None else gzip.decompress(chunk, ANSWER_MAX_BYTES + 1)
+                    except zlib.error:
+                        is_broken = True
+                    if is_broken or len(content) > ANSWER_MAX_BYTES:
                         # Not by leaving the loop: that would abandon the generators inside of it half-way.
                         scope.cancel()
+            if needed and is_broken and response.is_success:
+                raise httpx.DecodingError("no gzip")
         except httpx.HTTPError:
-            if content_type == NDJSON and response.is_success:
+            if needed and response.is_success:
                 raise
         return bytes(content[:ANSWER_MAX_BYTES])
 

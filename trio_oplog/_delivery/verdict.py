@@ -29,11 +29,13 @@ class Verdict(Enum):
     ACCOUNT = auto()
     """The answer says which are stored and which are refused."""
     REFUSED = auto()
-    """The endpoint will never store this one, which was sent alone."""
+    """The endpoint will never store this one, which was sent alone, or any of these."""
     BATCH_REFUSED = auto()
     """The endpoint takes one of these records, or batches, for wrong."""
     NO_BATCHES = auto()
     """The endpoint does not know batches."""
+    PARTLY_STORED = auto()
+    """All but so many are stored, and the answer does not say which."""
     TOO_LARGE = auto()
     """The body was too large."""
     OUTAGE = auto()
@@ -71,9 +73,11 @@ class Answer:
 
     Attributes:
         verdict: What the answer means.
-        problem: Why there is no good answer, in a few words that are fit for a log; ``""`` where everything is stored.
+        problem: Why there is no good answer, in a few words that are fit for a log; where everything is stored, what the endpoint
+            remarked, or ``""``.
         stored: With ``ACCOUNT``, the records that are stored, by their place in the request.
         refused: With ``ACCOUNT``, the records that are refused, with what is known of the reason.
+        rejected: With ``PARTLY_STORED``, how many are not; more than 0 and fewer than the request had.
         is_format: Whether an endpoint that does not know batches may say this to one.
     """
 
@@ -82,6 +86,7 @@ class Answer:
     stored: Collection[int] = ()
     refused: Mapping[int, str] = field(factory=dict)
     is_format: bool = False
+    rejected: int = 0
 
 
 # Statuses that are about the secret, the route or the method: no filter says them of a record.
@@ -89,7 +94,7 @@ _WRONG_PATH: Final = frozenset({401, 404, 405, 407, 410, 421, 426, 501, 505, *ra
 # What an endpoint that does not know batches may say to one, and to which of them it says it of its records.
 _FORMAT: Final = frozenset({400, 404, 405, 406, 422, 501})
 _OF_THE_RECORD: Final = frozenset({400, 415, 422})
-_NAMES: Final = {
+_NAMES: Final[dict[int | None, str]] = {
     401: "the secret is wrong",
     403: "access is refused",
     404: "there is no such path",
@@ -127,13 +132,12 @@ def judge(reply: Reply, ids: Sequence[str], outages: Collection[int], *, batch: 
     status = reply.status
     if status is None:
         return Answer(Verdict.OUTAGE, reply.problem)
-    is_page = _is_page(reply)
+    page = is_page(reply)
     if 200 <= status < 300:
-        if is_page:
+        if page:
             return Answer(Verdict.BLOCKED, f"HTTP {status} with text/html: something else answers")
         return _read(reply, ids) if batch else Answer(Verdict.STORED)
-    name = reply.redirect or _NAMES.get(status, "")
-    problem = f"HTTP {status}: {name}" if name else f"HTTP {status}"
+    problem = name_status(reply)
     is_format = batch and status in _FORMAT
     if status in outages:
         return Answer(Verdict.OUTAGE, problem)
@@ -141,14 +145,20 @@ def judge(reply: Reply, ids: Sequence[str], outages: Collection[int], *, batch: 
         return Answer(Verdict.TOO_LARGE, problem)
     if batch and status == 415:
         return Answer(Verdict.NO_BATCHES, problem)
-    if status in _OF_THE_RECORD and not is_page:
+    if status in _OF_THE_RECORD and not page:
         verdict = Verdict.BATCH_REFUSED if batch else Verdict.REFUSED
         return Answer(verdict, _naming(problem, _read_field(reply.body)), is_format=is_format)
     verdict = Verdict.WRONG_PATH if status in _WRONG_PATH else Verdict.BLOCKED
     return Answer(verdict, problem, is_format=is_format)
 
 
-def _is_page(reply: Reply) -> bool:
+def name_status(reply: Reply) -> str:
+    """The status of an answer, and what it means for whoever reads the log."""
+    name = reply.redirect or _NAMES.get(reply.status, "")
+    return f"HTTP {reply.status}: {name}" if name else f"HTTP {reply.status}"
+
+
+def is_page(reply: Reply) -> bool:
     """Whether a person was meant to read it: a login page, a captive portal, an error page of a proxy."""
     kind = reply.content_type.partition(";")[0].strip().lower()
     start = reply.body[:256].lstrip().lower()

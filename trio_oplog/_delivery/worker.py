@@ -16,10 +16,11 @@ import trio
 from trio_oplog._delivery.batching import Batching
 from trio_oplog._delivery.group import Group, Held
 from trio_oplog._delivery.ledger import DropReason, Ledger, logger
+from trio_oplog._delivery.protocol import EndpointProtocol
 from trio_oplog._delivery.record import Record
-from trio_oplog._delivery.request import JSON, NDJSON, Endpoint, pack
+from trio_oplog._delivery.request import Endpoint, pack
 from trio_oplog._delivery.retry import Breaker, Retry
-from trio_oplog._delivery.verdict import Answer, Reply, Verdict, judge
+from trio_oplog._delivery.verdict import Answer, Reply, Verdict
 from trio_oplog._errors import WireError
 
 
@@ -93,6 +94,7 @@ class DeliveryWorker:
     def __init__(
         self,
         endpoint: Endpoint,
+        protocol: EndpointProtocol,
         retry: Retry,
         ledger: Ledger,
         backlog: Backlog,
@@ -104,12 +106,14 @@ class DeliveryWorker:
         self.failed_requests = 0
         self.last_error: str | None = None
         self._endpoint = endpoint
+        self._protocol = protocol
         self._retry = retry
         self._ledger = ledger
         self._backlog = backlog
         self._batching = Batching(endpoint.name, batch_size, batch_bytes)
         self._held = Held()
         self._backlog_is_next = False
+        self._remark = ""
         self._todos: dict[int, list[Group]] = {}  # of each task that has work, by its identity
 
     def held(self) -> Mapping[str, int]:
@@ -178,11 +182,25 @@ class DeliveryWorker:
                 continue
             if records:
                 began = trio.current_time()
-                groups = pack(records, self._batching.size, self._batching.max_bytes)
-                return [Group(group, may_batch, began) for group, may_batch in groups]
+                groups = pack(self._prepared(records), self._batching.size, self._batching.max_bytes)
+                if todo := [Group(group, may_batch, began) for group, may_batch in groups]:
+                    return todo
+                continue
             if self._backlog.durable or not self._held:
                 return []
             await trio.sleep_until(self._held.due)
+
+    def _prepared(self, records: Sequence[Record]) -> list[Record]:
+        """Those of which the endpoint's protocol can make something."""
+        prepared = []
+        for record in records:
+            try:
+                self._protocol.prepare(record)
+            except Exception:  # noqa: BLE001 -- made by hand, of anything at all
+                self._drop([record], DropReason.INVALID)
+            else:
+                prepared.append(record)
+        return prepared
 
     async def _send(self, group: Group) -> list[Group]:
         """Make one request.
@@ -207,6 +225,14 @@ class DeliveryWorker:
                 if group.doubted:
                     self._batching.doubted(group.doubted)
                 self._stored(group.records)
+                if answer.problem != self._remark:
+                    self._remark = answer.problem
+                    if answer.problem:
+                        logger.warning("%s stored operations and says: %s", self._endpoint.name, answer.problem)
+                return []
+            case Verdict.PARTLY_STORED:
+                self._batching.accepted()
+                self._partly_stored(group.records, answer)
                 return []
             case Verdict.ACCOUNT:
                 self._batching.accepted()
@@ -237,11 +263,8 @@ class DeliveryWorker:
             raise _LeavingError
         told = False
         try:
-            if as_batch:
-                reply = await self._endpoint.post(b"\n".join([record.wire for record in group.records]) + b"\n", NDJSON)
-            else:
-                reply = await self._endpoint.post(group.records[0].wire, JSON)
-            answer = judge(reply, [record.id for record in group.records], self._retry.statuses, batch=as_batch)
+            reply = await self._endpoint.post(self._protocol.body(group.records, as_batch=as_batch))
+            answer = self._protocol.judge(reply, [record.id for record in group.records], self._retry.statuses, batch=as_batch)
             told = True
             if answer.verdict not in _FAILED:
                 self.breaker.success(probe=probe)
@@ -328,7 +351,7 @@ class DeliveryWorker:
 
     def _too_large(self, group: Group) -> list[Group]:
         if len(group.records) > 1:
-            self._batching.too_large(sum(len(record.wire) + 1 for record in group.records))
+            self._batching.too_large(sum(len(record.sent) + 1 for record in group.records))
             return group.halves()
         try:
             is_smaller = group.records[0].shrink()
@@ -353,6 +376,19 @@ class DeliveryWorker:
     def _stored(self, records: Sequence[Record]) -> None:
         self._ledger.deliver(records)
         self._backlog.settled(records, None)
+
+    def _partly_stored(self, records: Sequence[Record], answer: Answer) -> None:
+        """Settle a batch of which the endpoint refused some and does not say which: nobody can be told, and all are gone."""
+        self.last_error = answer.problem
+        self._ledger.deliver_partly(records, answer.rejected)
+        self._backlog.settled(records, None)
+        logger.warning(
+            "%s refused %d of %d operations, and does not say which (%s)",
+            self._endpoint.name,
+            answer.rejected,
+            len(records),
+            answer.problem,
+        )
 
     def _refused(self, records: Sequence[Record], problem: str) -> None:
         self.last_error = problem

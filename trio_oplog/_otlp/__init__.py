@@ -6,6 +6,8 @@ In: operations, metrics.  Out: spans, log records and metrics in protobuf, for `
     conventions.py   the attributes that depend on more than one field
     environment.py   the variables that OpenTelemetry's specification names
     mapping.py       an Operation -> a span or a log record
+    encoding.py      the bodies of requests, and what answers say
+    protocol.py      Otlp: what a Client speaks in place of the collector's JSON
 
 What needs ``opentelemetry-proto`` is imported when it is used, so that the room itself needs no extra.
 """
@@ -14,5 +16,6 @@ from __future__ import annotations
 
 from trio_oplog._otlp.conventions import metric_attributes
 from trio_oplog._otlp.fields import FIELDS, Attribute, Elsewhere, NotExported
+from trio_oplog._otlp.protocol import Otlp
 
-__all__ = ["FIELDS", "Attribute", "Elsewhere", "NotExported", "metric_attributes"]
+__all__ = ["FIELDS", "Attribute", "Elsewhere", "NotExported", "Otlp", "metric_attributes"]

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from types import UnionType
+from typing import Any, Final, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
-import attrs
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -57,11 +57,11 @@ def _put_texts(attribute: KeyValue, value: Any) -> None:
         array.values.add().string_value = text
 
 
-_PUTS: Final[dict[str, Callable[[KeyValue, Any], None]]] = {
-    "int": _put_whole,
-    "bool": _put_flag,
-    "bytes": _put_json,
-    "tuple[str, ...]": _put_texts,
+_PUTS: Final[dict[Any, Callable[[KeyValue, Any], None]]] = {
+    int: _put_whole,
+    bool: _put_flag,
+    bytes: _put_json,
+    tuple[str, ...]: _put_texts,
 }
 
 
@@ -74,14 +74,14 @@ class _Row(NamedTuple):
     payload: bool
 
 
-def _rows(part: type[attrs.AttrsInstance], prefix: str = "") -> list[_Row]:
+def _rows(part: type, prefix: str = "") -> list[_Row]:
     """The rows of the table that one class has."""
     rows = []
-    for field in attrs.fields(part):
-        entry = FIELDS.get(prefix + field.name)
+    for name, hint in get_type_hints(part).items():
+        entry = FIELDS.get(prefix + name)
         if isinstance(entry, Attribute):
-            kind = str(field.type).removesuffix(" | None")
-            rows.append(_Row(attrgetter(field.name), entry.name, _PUTS.get(kind, _put_text), entry.payload))
+            kind = hint if get_origin(hint) is not UnionType else get_args(hint)[0]
+            rows.append(_Row(attrgetter(name), entry.name, _PUTS.get(kind, _put_text), entry.payload))
     return rows
 
 
