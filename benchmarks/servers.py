@@ -1,7 +1,7 @@
 """The receiving ends that delivery is measured against, each in a process of its own.
 
-``python benchmarks/servers.py ack DELAY`` only acknowledges; ``… collect PATH SECRET`` is the real collector.  Both listen on a
-free port of the loopback interface, print it, and end with their standard input.
+``python benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the real
+collector.  Each listens on a free port of the loopback interface, prints it, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class Acknowledging(asyncio.Protocol):
         if not found or not length or len(body) < int(length[1]):
             return
         self.data = b""
+        self.answer(body)
+
+    def answer(self, body: bytes) -> None:
         # An operation's own id is the first in its line.
         ids = [match[1] for line in body.splitlines() if (match := ID.search(line))]
         answer = b'{"stored":[%s],"refused":[]}' % b",".join(ids)
@@ -64,9 +67,17 @@ class Acknowledging(asyncio.Protocol):
             self.transport.write(response)
 
 
-async def acknowledge(listener: socket.socket, delay: float) -> None:
-    Acknowledging.delay = delay
-    server = await asyncio.get_running_loop().create_server(Acknowledging, sock=listener)
+class Swallowing(Acknowledging):
+    """Says that every span was taken, which an empty answer does."""
+
+    def answer(self, _: bytes) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
+        self.transport.write(head)
+
+
+async def acknowledge(listener: socket.socket, kind: type[Acknowledging], delay: float) -> None:
+    kind.delay = delay
+    server = await asyncio.get_running_loop().create_server(kind, sock=listener)
     print(listener.getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
@@ -92,7 +103,9 @@ def main() -> None:
     kind, *arguments = sys.argv[1:]
     listener = socket.create_server(("127.0.0.1", 0))
     if kind == "ack":
-        asyncio.run(acknowledge(listener, float(arguments[0])))
+        asyncio.run(acknowledge(listener, Acknowledging, float(arguments[0])))
+    elif kind == "otlp":
+        asyncio.run(acknowledge(listener, Swallowing, 0.0))
     else:
         print(listener.getsockname()[1], flush=True)
         trio.run(collect, listener, *arguments)

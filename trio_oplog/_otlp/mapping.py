@@ -28,6 +28,10 @@ ROUNDS: Final = "trio_oplog.rounds"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = (1 << 64) - 1
 _NANOSECONDS_A_MILLISECOND: Final = 1_000_000
+# The members of protobuf's enums are looked up by name each time.
+_NO_PARENT: Final = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+_REMOTE_PARENT: Final = _NO_PARENT | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_NOWHERE: Final = Context()
 _KINDS: Final = {"client": Span.SPAN_KIND_CLIENT, "server": Span.SPAN_KIND_SERVER}
 
 Add: TypeAlias = Callable[[], KeyValue]
@@ -109,10 +113,11 @@ def span(operation: Operation, kind: str, *, payloads: bool, into: Span) -> None
     """
     trace_id, parent_id, into.span_id = ids(operation)
     into.trace_id = trace_id
-    into.flags = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-    if parent_id is not None:
+    if parent_id is None:
+        into.flags = _NO_PARENT
+    else:
         into.parent_span_id = parent_id
-        into.flags |= SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+        into.flags = _REMOTE_PARENT
     into.name = f"{METHOD} {operation.tool}"
     into.kind = _KINDS[kind]
     start = nanoseconds(operation.started_at)
@@ -170,7 +175,7 @@ def ids(operation: Operation) -> tuple[bytes, bytes | None, bytes]:
     an operation that is delivered again is the same span.
     """
     digest = sha256(operation.id.encode()).digest()
-    context = operation.context or Context()
+    context = operation.context or _NOWHERE
     trace_id = _read_id(context.trace_id, 16)
     if trace_id is None:
         return digest[:16], None, digest[16:24]
