@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_oplog import ConfigError
-from trio_oplog._otlp.environment import check_headers, headers, resource_attributes
+from trio_oplog._otlp.environment import check_headers, compression, metric_interval, read_headers, resource_attributes
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 
@@ -40,14 +40,14 @@ def test_empty_entries_of_a_list_are_passed_over_and_the_last_of_two_stands() ->
 
 
 def test_headers_are_read_from_the_same_form() -> None:
-    assert headers("Authorization=Basic%20YTpi,x-scope-orgid=7") == {"Authorization": "Basic YTpi", "x-scope-orgid": "7"}
-    assert headers("") == {}
+    assert read_headers("Authorization=Basic%20YTpi,x-scope-orgid=7") == {"Authorization": "Basic YTpi", "x-scope-orgid": "7"}
+    assert read_headers("") == {}
 
 
 @pytest.mark.parametrize("text", ["a", "a=%0d%0aX:1", "a%20b=c", "a=%c3%a9", "a=%20b", "a=%ff"])
 def test_a_header_that_cannot_be_sent_is_refused_without_its_value(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        headers(text)
+        read_headers(text)
     assert caught.value.field == "headers"
     assert "X:1" not in str(caught.value)
 
@@ -56,3 +56,19 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(text: str) ->
 def test_headers_of_wrong_types_are_refused(given_headers) -> None:
     with pytest.raises(ConfigError):
         check_headers(given_headers)
+
+
+def test_bodies_are_compressed_unless_the_environment_says_otherwise() -> None:
+    variable = "OTEL_EXPORTER_OTLP_COMPRESSION"
+    assert [compression(environment) for environment in ({}, {variable: "gzip"}, {variable: " none "})] == ["gzip", "gzip", None]
+    with pytest.raises(ConfigError, match=f"{variable} must be gzip or none"):
+        compression({variable: "zstd"})
+
+
+def test_the_interval_of_metrics_is_in_milliseconds() -> None:
+    variable = "OTEL_METRIC_EXPORT_INTERVAL"
+    assert metric_interval({}, 60.0) == 60.0
+    assert metric_interval({variable: "1500"}, 60.0) == 1.5
+    for wrong in ("0", "-1", "1.5", "²", "x"):
+        with pytest.raises(ConfigError, match=variable):
+            metric_interval({variable: wrong}, 60.0)

@@ -19,6 +19,7 @@ from trio_oplog._delivery.client import Client
 from trio_oplog._delivery.ledger import DrainReport, DropReason, Statistics
 from trio_oplog._delivery.protocol import Content
 from trio_oplog._delivery.record import Record
+from trio_oplog._delivery.request import Endpoint
 from trio_oplog._delivery.retry import Retry
 from trio_oplog._delivery.spool import Spool, SpoolFolder
 from trio_oplog._delivery.tee import Tee, tee
@@ -30,6 +31,7 @@ __all__ = [
     "Content",
     "DrainReport",
     "DropReason",
+    "Endpoint",
     "Record",
     "Reply",
     "Retry",

@@ -16,7 +16,7 @@ SERVICE_NAME: Final = "OTEL_SERVICE_NAME"
 RESOURCE_ATTRIBUTES: Final = "OTEL_RESOURCE_ATTRIBUTES"
 HEADERS: Final = "OTEL_EXPORTER_OTLP_HEADERS"
 COMPRESSION: Final = "OTEL_EXPORTER_OTLP_COMPRESSION"
-METRIC_INTERVAL: Final = "OTEL_METRIC_EXPORT_INTERVAL"
+_METRIC_INTERVAL: Final = "OTEL_METRIC_EXPORT_INTERVAL"
 # RFC 9110, section 5.6.2
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
@@ -40,7 +40,7 @@ def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
     return attributes
 
 
-def headers(text: str) -> dict[str, str]:
+def read_headers(text: str) -> dict[str, str]:
     """The headers of requests, from a list such as ``OTEL_EXPORTER_OTLP_HEADERS`` has.
 
     Args:
@@ -54,6 +54,32 @@ def headers(text: str) -> dict[str, str]:
     except ValueError:
         raise ConfigError("headers", "must be a list name=value,name=value") from None
     return check_headers(found)
+
+
+def compression(environment: Mapping[str, str]) -> str | None:
+    """How bodies are compressed, as ``OTEL_EXPORTER_OTLP_COMPRESSION`` says; gzip where it says nothing.
+
+    Raises:
+        ConfigError: It says something else.
+    """
+    said = environment.get(COMPRESSION, "").strip()
+    if said not in ("", "gzip", "none"):
+        raise ConfigError(COMPRESSION, "must be gzip or none")
+    return None if said == "none" else "gzip"
+
+
+def metric_interval(environment: Mapping[str, str], default: float) -> float:
+    """The time between two requests with metrics, as ``OTEL_METRIC_EXPORT_INTERVAL`` says, in seconds.
+
+    Raises:
+        ConfigError: It says no whole number of milliseconds above 0.
+    """
+    said = environment.get(_METRIC_INTERVAL, "").strip()
+    if not said:
+        return default
+    if not (said.isascii() and said.isdecimal() and int(said[:16]) > 0):
+        raise ConfigError(_METRIC_INTERVAL, "must be a whole number of milliseconds above 0")
+    return int(said[:16]) / 1000
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
