@@ -37,8 +37,11 @@ OPTIONS: Final = frozenset(
         "listen",
         "max-connections",
         "max-frame",
+        "metrics",
         "no-spool",
         "origin",
+        "otlp-headers",
+        "otlp-payloads",
         "redact",
         "redact-none",
         "result-max",
@@ -239,6 +242,8 @@ def _value(option: click.Option, value: Any, folder: Path) -> Any:
         if not isinstance(value, bool):
             raise click.BadParameter("must be true or false")
         return value
+    if option.name == "dests" and isinstance(value, str):  # of which there is one, as a rule
+        value = [value]
     if not option.multiple:
         return _scalar(option, value, folder)
     if not isinstance(value, list):

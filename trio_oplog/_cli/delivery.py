@@ -66,8 +66,9 @@ async def open_client(destination: Destination, *, spool: Path | None, drain_tim
     def client(folder: SpoolFolder | None) -> Client:
         return Client(
             destination.url,
-            destination.secret,
+            destination.secret or None,
             None if folder is not None else _CAPACITY,
+            protocol=destination.protocol,
             http=destination.http,
             ca_file=destination.ca_file,
             drain_timeout=drain_timeout,

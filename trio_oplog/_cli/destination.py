@@ -21,6 +21,7 @@ from trio_oplog._address import DEFAULT_PATH, check_secret, check_url
 from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from trio_oplog._errors import ConfigError, StoreError
 from trio_oplog._listing import ListClient
+from trio_oplog._otlp import Otlp
 from trio_oplog._reach import make_tls
 
 
@@ -30,9 +31,10 @@ class Destination(NamedTuple):
     Attributes:
         url: The endpoint.
         http: The way to it; ``None`` for that of the network.
-        secret: What it expects.
+        secret: What it expects; ``""`` for a receiver of OTLP.
         name: What tells it from every other destination, without anything private.
         ca_file: What an ``https`` endpoint is verified with; see ``Client``.
+        protocol: What it speaks, where that is OTLP.
     """
 
     url: str
@@ -40,6 +42,7 @@ class Destination(NamedTuple):
     secret: str
     name: str
     ca_file: Path | None = None
+    protocol: Otlp | None = None
 
     def list_client(self) -> ListClient:
         """What asks it for operations."""
@@ -100,7 +103,7 @@ async def open_destination(
         except ConfigError as error:
             raise click.UsageError(f"The destination {error.problem}.") from None
         secret = read_secret(secret_file)
-        await _check_trust(url, ca_file)
+        await check_trust(url, ca_file)
         url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
         yield Destination(str(url), None, secret, f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}", ca_file)
         return
@@ -120,7 +123,7 @@ async def open_destination(
             yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret, name)
 
 
-async def _check_trust(url: httpx.URL, ca_file: Path | None) -> None:
+async def check_trust(url: httpx.URL, ca_file: Path | None) -> None:
     """Refuse certificates that cannot be read now, and not when the first record is to be sent."""
     if url.scheme != "https" or (ca_file is None and not os.environ.get("SSL_CERT_FILE")):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,13 +13,13 @@ from typing import Final
 import click
 import trio
 
-from trio_oplog._cli.account import lost
-from trio_oplog._cli.delivery import make_config, open_client
-from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.delivery import make_config
 from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.otlp import resource
+from trio_oplog._cli.outlets import Outlets, open_outlets
 from trio_oplog._cli.recorded import Captures, open_captures
-from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
+from trio_oplog._metrics import of_gateway
 from trio_oplog.gateway import (
     GRACE,
     HANDSHAKE_TIMEOUT,
@@ -49,6 +49,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help="Who may connect: a TOML file of hashed bearer tokens (see 'trio-oplog token').  Without it, anyone on this machine.",
 )
 @recording_options("gateway")
+@click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus may read metrics, at /metrics; else nowhere.")
 @click.option("--origin", "origins", metavar="URL", multiple=True, help="A web page that may connect; else none.  Repeatable.")
 @click.option(
     "--max-connections",
@@ -83,6 +84,7 @@ def command(
     upstream: str | None,
     tokens: Path | None,
     recording: Recording,
+    metrics: str | None,
     origins: tuple[str, ...],
     max_connections: int,
     max_frame: int,
@@ -97,22 +99,20 @@ def command(
     the connections.  SIGHUP reads the file of tokens again.
     """
     host, port = _address(listen)
+    shown = None if metrics is None else _address(metrics, option="--metrics", example="127.0.0.1:9464")
     authenticator = _authenticator(host, tokens, recording)
     config = make_config(recording, "websocket")
     servers = _upstream(upstream, words, max_frame, grace)
 
     async def serve(captures: Captures | None) -> None:
         with ExitStack() as stack:
-            async with (
-                open_destination(recording.dest, recording.secret_file, recording.ca_file) as destination,
-                open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT) as client,
-            ):
+            async with open_outlets(recording, place="server", drain_timeout=_DRAIN_TIMEOUT) as outlets:
                 gateway = Gateway(
                     servers,
                     authenticator,
-                    client,
+                    outlets.submitter,
                     config,
-                    list_client=destination.list_client(),
+                    list_client=outlets.list_client,
                     max_connections=max_connections,
                     max_frame=max_frame,
                     handshake_timeout=handshake_timeout,
@@ -122,8 +122,10 @@ def command(
                 )
                 # From here on no signal keeps the records from being delivered, or the account from being shown.
                 stack.enter_context(_deaf())
-                await _serve(gateway, host, port, partial(_reload, authenticator, tokens))
-            click.echo(_summary(gateway, client), err=True)
+                outlets.sources.append(lambda: of_gateway(gateway.statistics()))
+                async with _showing_metrics(shown, outlets):
+                    await _serve(gateway, host, port, partial(_reload, authenticator, tokens))
+            click.echo(_summary(gateway, outlets), err=True)
 
     with open_captures(recording.capture) as captures:
         trio.run(serve, captures)
@@ -139,10 +141,10 @@ def _deaf() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _address(listen: str, *, option: str = "--listen", example: str = "127.0.0.1:8086") -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 0xFFFF or not host:
-        raise click.BadParameter("must be HOST:PORT, such as 127.0.0.1:8086.", param_hint="--listen")
+        raise click.BadParameter(f"must be HOST:PORT, such as {example}.", param_hint=option)
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -219,13 +221,25 @@ def _name(listener: trio.SocketListener) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _summary(gateway: Gateway, client: Client) -> str:
-    done, account = gateway.statistics(), client.statistics()
+@asynccontextmanager
+async def _showing_metrics(shown: tuple[str, int] | None, outlets: Outlets) -> AsyncIterator[None]:
+    if shown is None:
+        yield
+        return
+    from trio_oplog._cli.metrics import showing_metrics  # noqa: PLC0415 -- few ask for it
+
+    host, port = shown
+    async with showing_metrics(host, port, outlets.collect, resource()) as port:
+        click.echo(f"metrics on http://{f'[{host}]' if ':' in host else host}:{port}/metrics", err=True)
+        yield
+
+
+def _summary(gateway: Gateway, outlets: Outlets) -> str:
+    done = gateway.statistics()
     parts = [
         f"{done.accepted} connections",
         f"{done.unauthenticated + done.refused} refused",
         f"{done.recorded} operations",
-        f"{account.delivered} delivered",
+        outlets.delivered(),
     ]
-    problem = lost(client)
-    return ", ".join(parts) + (f"; {problem}" if problem else "")
+    return ", ".join(parts)

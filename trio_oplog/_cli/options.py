@@ -20,6 +20,9 @@ from trio_oplog._cli.config import CONFIG_KEY, Loaded
 SECRET_VARIABLE: Final = "TRIO_OPLOG_SECRET"  # noqa: S105 -- the name of one
 SECRET_FILE_VARIABLE: Final = "TRIO_OPLOG_SECRET_FILE"  # noqa: S105
 
+_STORE_OR_RECEIVER: Final = re.compile(r"(?:(?:otlp\+)?https?|(?:sqlite|postgresql)(?:\+\w+)?)://", re.ASCII)
+_RECEIVER: Final = "otlp+"
+_OF_METRICS: Final = re.compile(r"/v1/metrics/?", re.ASCII)
 _SCHEME: Final = re.compile(r"(?:https?|(?:sqlite|postgresql)(?:\+\w+)?)://", re.ASCII)
 # Of an option and its opposite the one that was said closer to the user counts.
 _NEARNESS: Final = {ParameterSource.DEFAULT: 0, ParameterSource.DEFAULT_MAP: 1}
@@ -32,7 +35,10 @@ class Recording(NamedTuple):
     """What ``wrap`` and ``gateway`` are told about recording.
 
     Attributes:
-        dest: Where operations go; ``None`` for the user's own store.
+        dest: The store; ``None`` for the user's own one.
+        receivers: Where operations and metrics go as OTLP.
+        otlp_headers: The file with the headers of requests to them, where one was named.
+        otlp_payloads: Whether they get payloads.
         secret_file: The file with the endpoint's secret, where one was named.
         ca_file: What an ``https`` endpoint is verified with, where that was named.
         workspace: Whose operations these are.
@@ -49,6 +55,9 @@ class Recording(NamedTuple):
     """
 
     dest: str | None
+    receivers: tuple[str, ...]
+    otlp_headers: Path | None
+    otlp_payloads: bool
     secret_file: Path | None
     ca_file: Path | None
     workspace: str
@@ -63,6 +72,12 @@ class Recording(NamedTuple):
     capture: Path | None
     is_off: bool = False
 
+    @property
+    def uses_store(self) -> bool:
+        """Whether operations go to a store: unless they go to receivers of OTLP only."""
+        takers = [receiver for receiver in self.receivers if not _OF_METRICS.search(receiver)]
+        return self.dest is not None or not takers
+
 
 def destination(text: str) -> str:
     """A destination; only its scheme is looked at.
@@ -72,6 +87,17 @@ def destination(text: str) -> str:
     """
     if not _SCHEME.match(text):
         raise click.BadParameter("The destination must be http://..., https://... or sqlite:///path.")
+    return text
+
+
+def store_or_receiver(text: str) -> str:
+    """A destination of what is recorded; only its scheme is looked at.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if not _STORE_OR_RECEIVER.match(text):
+        raise click.BadParameter("The destination must be http://..., https://..., otlp+http(s)://... or sqlite:///path.")
     return text
 
 
@@ -138,7 +164,21 @@ def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[
     """
     size = click.IntRange(min=1)
     options = [
-        to_option,
+        click.option(
+            "--to",
+            "dests",
+            metavar="DEST",
+            multiple=True,
+            type=store_or_receiver,
+            help="http(s)://... or sqlite:///path, else your own store; and otlp+http(s)://....  Repeatable.",
+        ),
+        click.option(
+            "--otlp-headers",
+            metavar="FILE",
+            type=_FILE,
+            help="Headers for receivers of OTLP, one 'Name: value' a line; else OTEL_EXPORTER_OTLP_HEADERS.",
+        ),
+        click.option("--otlp-payloads", is_flag=True, help="Send arguments and results as OTLP, too."),
         workspace_option,
         secret_option,
         ca_file_option,
@@ -160,8 +200,13 @@ def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
-        def run(*, no_spool: bool, **values: Any) -> Any:
+        def run(*, dests: tuple[str, ...], no_spool: bool, **values: Any) -> Any:
             context = click.get_current_context()
+            stores = [dest for dest in dests if not dest.startswith(_RECEIVER)]
+            if len(stores) > 1:
+                raise click.UsageError("Only one of the destinations may be a store.")
+            values["dest"] = stores[0] if stores else None
+            values["receivers"] = tuple(dest for dest in dests if dest.startswith(_RECEIVER))
             values["spool"] = None if no_spool and _is_off(context, "no_spool", "spool") else values["spool"] or default_spool()
             known = {name: values.pop(name) for name in Recording._fields if name in values}
             return command(recording=Recording(**known, is_off=_is_broken(context, tells=tells_problems)), **values)

@@ -12,14 +12,13 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from trio_oplog._cli.account import lost
-from trio_oplog._cli.delivery import make_config, open_client
-from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.delivery import make_config
 from trio_oplog._cli.options import Recording
+from trio_oplog._cli.outlets import Outlets, open_outlets
 from trio_oplog._cli.recorded import open_captures
-from trio_oplog._delivery import Client
 from trio_oplog._errors import OplogError, StoreError
 from trio_oplog._listing import ListClient, answer_list_request, read_list_request
+from trio_oplog._metrics import of_interceptor
 from trio_oplog._operation import Config
 from trio_oplog._recording import FrameObserver, Interceptor
 from trio_oplog._recording import Message as Request
@@ -60,8 +59,7 @@ def record(line: socket.socket, recording: Recording) -> None:
 class _Log(NamedTuple):
     """What recording needs."""
 
-    client: Client
-    list_client: ListClient
+    outlets: Outlets
     config: Config
 
 
@@ -74,9 +72,11 @@ async def _record(line: socket.socket, recording: Recording) -> None:
         now = Moment()
         observer: FrameObserver | None = None
         if log is not None:
-            with suppress(trio.BrokenResourceError):
-                await stream.send_all(write_answer(READY, b""))
-            observer = Interceptor(log.client, log.config, clock=now.wall, monotonic=now.monotonic)
+            if log.outlets.list_client is not None:
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(write_answer(READY, b""))
+            observer = interceptor = Interceptor(log.outlets.submitter, log.config, clock=now.wall, monotonic=now.monotonic)
+            log.outlets.sources.append(lambda: of_interceptor(interceptor.statistics()))
         if captures is not None:
             observer = captures.watch(observer, clock=now.monotonic)
         assert observer is not None  # noqa: S101 -- for the type checker: one of the two is there
@@ -84,7 +84,7 @@ async def _record(line: socket.socket, recording: Recording) -> None:
             lists = _Lists(stream, log, nursery)
             await read_journal(stream, now, observer, lists)
             nursery.cancel_scope.cancel()
-    if log is not None and (problem := lost(log.client)):
+    if log is not None and (problem := log.outlets.lost()):
         say(problem)
 
 
@@ -94,13 +94,15 @@ async def _open_log(stack: AsyncExitStack, recording: Recording) -> _Log | None:
         return None
     try:
         config = make_config(recording, "stdio")
-        opened = open_destination(recording.dest, recording.secret_file, recording.ca_file)
-        destination = await stack.enter_async_context(opened)
-        delivering = open_client(destination, spool=recording.spool, drain_timeout=_DRAIN_TIMEOUT)
-        return _Log(await stack.enter_async_context(delivering), destination.list_client(), config)
+        opened = open_outlets(recording, place="client", drain_timeout=_DRAIN_TIMEOUT, tell=_tell)
+        return _Log(await stack.enter_async_context(opened), config)
     except (OplogError, click.UsageError, OSError) as error:
         say(f"{_problem(error)}; the server runs, and nothing is recorded")
         return None
+
+
+def _tell(error: Exception) -> None:
+    say(f"{_problem(error)}; the server runs, and nothing is recorded there")
 
 
 def _problem(error: Exception) -> str:
@@ -190,16 +192,17 @@ class _Lists:
         request = read_list_request(entry.data)
         if request is None:  # the tap reads them more generously
             await self._send(entry.number, b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request"}}')
-        elif self._log is None:
+        elif self._log is None or self._log.outlets.list_client is None:
             await self._send(entry.number, _UNAVAILABLE % bytes(request.id))
         elif self._answering >= LISTS_AT_ONCE:
             await self._send(entry.number, _OVERLOADED % bytes(request.id))
         else:
             self._answering += 1
-            self._nursery.start_soon(self._fetch, self._log, entry.number, request)
+            list_client, workspace = self._log.outlets.list_client, self._log.config.workspace_id
+            self._nursery.start_soon(self._fetch, list_client, workspace, entry.number, request)
 
-    async def _fetch(self, log: _Log, number: int, request: Request) -> None:
-        answer = await answer_list_request(log.list_client, log.config.workspace_id, request)
+    async def _fetch(self, list_client: ListClient, workspace: str, number: int, request: Request) -> None:
+        answer = await answer_list_request(list_client, workspace, request)
         self._answering -= 1
         await self._send(number, answer)
 
