@@ -159,7 +159,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def e2e(session: nox.Session) -> None:
-    """Run the tests against real programs from npm; needs ``npm`` on the machine."""
+    """Run the tests against real programs from npm and PyPI; needs ``npm`` on the machine."""
     if shutil.which("npm") is None:
         session.error("the end-to-end tests need npm, and there is none on PATH")
     install(session, "test", "e2e")
