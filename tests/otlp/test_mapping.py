@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import attrs
@@ -217,3 +218,16 @@ def test_a_resource_has_the_attributes_that_were_given() -> None:
     made = mapping.resource({"service.name": "gateway", "deployment.environment.name": "tést"})
     assert plain_attributes(made.attributes) == {"service.name": "gateway", "deployment.environment.name": "tést"}
     assert mapping.scope("1.2").version == "1.2"
+
+
+def test_the_how_to_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "opentelemetry.md").read_text()
+
+    def place(entry: Attribute | Elsewhere | NotExported) -> str:
+        if isinstance(entry, NotExported):
+            return f"not exported: {entry.reason}"
+        where = f"`{entry.name}`" if isinstance(entry, Attribute) else entry.place
+        return f"{where} (payload)" if entry.payload else where
+
+    table = [f"| `{path}` | {place(entry)} |" for path, entry in FIELDS.items()]
+    assert "\n".join(table) in page

@@ -127,15 +127,16 @@ def _file(ctx: click.Context) -> Iterator[Finding]:
 
 def _settings(ctx: click.Context, recording: Recording) -> Iterator[Finding]:
     """Every option about recording, and where its value comes from.  A secret is not shown."""
+    store = [recording.dest or _own_store()] if recording.uses_store else []
     shown = {
-        "dest": _PRIVATE.sub("", recording.dest) if recording.dest else _own_store(),
+        "dests": ", ".join(_PRIVATE.sub("", dest) for dest in [*store, *recording.receivers]),
         "redact": ", ".join([*([] if recording.redact_none else ["the usual keys"]), *recording.redact]) or "nothing",
         "spool": "none" if recording.spool is None else str(recording.spool),
     }
     for name, option in options_of(ctx.command).items():
-        if option.name not in Recording._fields or option.name in ("secret_file", "redact_none"):
+        if option.name not in {"dests", *Recording._fields} or option.name in ("secret_file", "redact_none"):
             continue
-        value = getattr(recording, option.name)
+        value = getattr(recording, option.name, None)
         source = _SOURCES.get(ctx.get_parameter_source(option.name) or ParameterSource.DEFAULT, "environment")
         yield Finding(name, shown.get(option.name) or ("not set" if value is None else str(value)), source)
     if recording.dest is None or not recording.dest.startswith(("http://", "https://")):

@@ -172,13 +172,6 @@ def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[
             type=store_or_receiver,
             help="http(s)://... or sqlite:///path, else your own store; and otlp+http(s)://....  Repeatable.",
         ),
-        click.option(
-            "--otlp-headers",
-            metavar="FILE",
-            type=_FILE,
-            help="Headers for receivers of OTLP, one 'Name: value' a line; else OTEL_EXPORTER_OTLP_HEADERS.",
-        ),
-        click.option("--otlp-payloads", is_flag=True, help="Send arguments and results as OTLP, too."),
         workspace_option,
         secret_option,
         ca_file_option,
@@ -189,6 +182,13 @@ def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[
         click.option("--redact-none", is_flag=True, help="Keep the values of password, token, api_key and other usual keys."),
         click.option("--args-max", metavar="BYTES", type=size, help="Longest arguments that are kept.  [default: 65536]"),
         click.option("--result-max", metavar="BYTES", type=size, help="How much of a result's text is kept.  [default: 4096]"),
+        click.option(
+            "--otlp-headers",
+            metavar="FILE",
+            type=_FILE,
+            help="Headers for receivers of OTLP, one 'Name: value' a line; else OTEL_EXPORTER_OTLP_HEADERS.",
+        ),
+        click.option("--otlp-payloads", is_flag=True, help="Send arguments and results as OTLP, too."),
         spool_options,
         click.option(
             "--capture",

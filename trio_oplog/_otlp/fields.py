@@ -66,7 +66,7 @@ FIELDS: Final[dict[str, Attribute | Elsewhere | NotExported]] = {
     "arguments_meta.truncated": NotExported("it is always true, and the two others are there only with it"),
     "arguments_meta.size_bytes": Attribute("trio_oplog.arguments.size"),
     "arguments_meta.sha256": Attribute("trio_oplog.arguments.sha256"),
-    "result_summary": Elsewhere("`gen_ai.tool.call.result`; of an error the message of the span's status", payload=True),
+    "result_summary": Elsewhere("`gen_ai.tool.call.result`; of an error the message of the span's status, too", payload=True),
     "result_meta.truncated": Attribute("trio_oplog.result.truncated"),
     "result_meta.total_bytes": Attribute("trio_oplog.result.size"),
     "result_meta.sha256": Attribute("trio_oplog.result.sha256"),
