@@ -96,7 +96,7 @@ def test_a_file_gives_defaults_at_its_top_and_by_command(written: Any, tmp_path:
     found = loaded("wrap")
     assert not found.problems
     assert found.defaults == {
-        "dest": "http://collector.test/",
+        "dests": ["http://collector.test/"],
         "workspace": "ws-2",
         "secret_file": path.parent / "secret",
         "grace": 3,
@@ -131,7 +131,7 @@ def test_a_file_gives_defaults_at_its_top_and_by_command(written: Any, tmp_path:
         ("[wrap]\nlisten = '127.0.0.1:0'", "[wrap] listen is no option: remove it"),
         ("wrap = 1", "wrap is no option"),
         ("[wrap]\nto = 5", "[wrap] to must be a string"),
-        ("to = 'ftp://x'", "to is wrong: The destination must be http://..., https://... or sqlite:///path"),
+        ("to = 'ftp://x'", "to is wrong: The destination must be http://..., https://..., otlp+http(s)://... or sqlite:///path"),
         ("[wrap]\nredact = 'a'", '[wrap] redact must be an array, such as ["a", "b"]'),
         ("redact = [1]", "redact must be a string"),
         ("redact-none = 1", "redact-none must be true or false"),
@@ -332,7 +332,7 @@ def test_the_file_that_the_documentation_shows_is_right(tmp_path: Path) -> None:
     path.write_text(shown)
     assert not [problem for name in _cli._COMMANDS for problem in loaded(name, path).problems]
     assert loaded("wrap", path).defaults["redact"] == ["iban", "konto"]
-    assert loaded("list", path).defaults["source_of"] == loaded("gateway", path).defaults["dest"]
+    assert loaded("list", path).defaults["source_of"] == loaded("gateway", path).defaults["dests"][0]
 
 
 def test_the_documentation_lists_every_option_about_recording() -> None:

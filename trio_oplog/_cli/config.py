@@ -242,7 +242,7 @@ def _value(option: click.Option, value: Any, folder: Path) -> Any:
         if not isinstance(value, bool):
             raise click.BadParameter("must be true or false")
         return value
-    if option.name == "dests" and isinstance(value, str):  # of which there is one, as a rule
+    if option.name == "dests" and not isinstance(value, list):  # of which there is one, as a rule
         value = [value]
     if not option.multiple:
         return _scalar(option, value, folder)
