@@ -447,19 +447,23 @@ class SpoolBacklog:
                 visit.found = dict(self._file.holdings) if self._file is not None else {}
             if self._file is None:
                 visit.error = "cannot be opened"
-                return
-            self._go_through(visit, self._file)
-        except MovedError:
-            self._lose_file(visit, "was deleted or replaced")
+            else:
+                self._try(visit, self._file)
         except SpoolError as error:
             visit.error = error.problem
+        if visit.error is not None:
+            visit.saved, visit.no_room, visit.evicted, visit.reading = {}, [], {}, []
+
+    def _try(self, visit: _Visit, file: SpoolFile) -> None:
+        try:
+            self._go_through(visit, file)
+        except MovedError:
+            self._lose_file(visit, file, "was deleted or replaced")
         except sqlite3.Error as error:
             visit.error = error.sqlite_errorname
             if is_corruption(error):
-                self._lose_file(visit, visit.error)
+                self._lose_file(visit, file, visit.error)
                 set_aside(self._path)
-        if visit.error is not None:
-            visit.saved, visit.no_room, visit.evicted, visit.reading = {}, [], {}, []
 
     def _go_through(self, visit: _Visit, file: SpoolFile) -> None:
         after: dict[str, int] = {}
@@ -486,11 +490,10 @@ class SpoolBacklog:
             )
             left -= sum(len(record.wire) for record in part.records)
 
-    def _lose_file(self, visit: _Visit, problem: str) -> None:
+    def _lose_file(self, visit: _Visit, file: SpoolFile, problem: str) -> None:
         visit.error, visit.lost_file = problem, True
-        if self._file is not None:
-            self._file.leave()
-            self._file = None
+        file.leave()
+        self._file = None
 
     def _book(self, visit: _Visit) -> list[Record]:
         """Write down what came of a visit.
@@ -588,7 +591,8 @@ class SpoolBacklog:
             return []
         candidates = Candidates(
             held=Counter({workspace: holding.bytes for workspace, holding in self._file.holdings.items()}),
-            ready=[record for record in self._ready if record.row > 0],
+            # What a worker gave back stands behind what is newer.
+            ready=sorted((record for record in self._ready if record.row > 0), key=lambda record: record.row),
             unread={workspace: unread.bytes for workspace, unread in self._unread.items()},
             rest=rest,
         )
