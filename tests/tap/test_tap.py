@@ -6,13 +6,15 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from trio_oplog._tap import CLIENT, SERVER, TAKEN, Entry, EntryReader, write_answer
+from trio_oplog._tap import CLIENT, END, SERVER, TAKEN, Entry, EntryReader, write_answer
 from trio_oplog._tap.guard import Guard
 from trio_oplog._tap.journal import LOADING_MAX, WAITING_MAX, Journal
 from trio_oplog._tap.server import Server, start_server, stop_like
@@ -85,7 +87,8 @@ Make = Callable[..., Bench]
 def make() -> Iterator[Make]:
     """Makes benches; afterwards no descriptor is left open, and signals do what they did."""
     handlers = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    # Nothing is lost that comes before the loop begins.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     before = set(os.listdir("/proc/self/fd"))
     made: list[Bench] = []
 
@@ -257,6 +260,75 @@ def test_a_recorder_that_leaves_while_there_is_something_for_it_is_noticed(make:
     bench.recorder.close()
     assert bench.journal.handle(select.POLLIN | select.POLLOUT | select.POLLHUP) == []
     assert bench.journal.closed
+
+
+def test_what_waits_for_the_recorder_reaches_it_before_we_leave(make: Make) -> None:
+    bench = make(["true"])
+    sent = 0
+    while not bench.journal.waiting:
+        sent += 1
+        bench.journal.write(SERVER, b"x" * 1_000_000)
+    found: list[Entry] = []
+
+    def take() -> None:
+        reader = EntryReader()
+        while data := bench.recorder.recv(1_000_000):
+            found.extend(reader.feed(data))
+        bench.recorder.close()
+
+    recorder = threading.Thread(target=take)
+    recorder.start()
+    assert os.waitstatus_to_exitcode(bench.tap.run()) == 0
+    recorder.join(60)
+    assert [entry.kind for entry in found] == [SERVER] * sent + [END]
+
+
+def test_a_recorder_that_fails_is_said_by_its_kind_of_error_alone() -> None:
+    script = "from trio_oplog._tap import run_tap\ndef fail(line): raise ValueError('a secret')\nrun_tap(['cat'], fail)"
+    done = subprocess.run([sys.executable, "-c", script], input=b"hello", capture_output=True, timeout=90, check=True)
+    assert done.stdout == b"hello"
+    assert done.stderr == b"trio-oplog: the log failed with ValueError; the server runs, and nothing more is recorded\n"
+
+
+# Signals
+
+
+def test_a_signal_that_was_for_us_is_for_the_server_and_one_after_its_end_for_nobody(make: Make) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "for _ in 'ab':\n"
+        " os.kill(int(sys.argv[1]), signal.SIGTERM)\n"
+        " os.write(1, b'%d ' % signal.sigwait([signal.SIGTERM]))\n"
+    )
+    bench = make([sys.executable, "-I", "-S", "-c", script, str(os.getpid())])
+    assert os.waitstatus_to_exitcode(run(bench)) == 0
+    assert bench.received() == b"15 15 "
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.kill(os.getpid(), signal.SIGCHLD)
+    bench.tap._take_signals()  # the server's process is no more: a signal to it would raise
+
+
+def test_a_server_that_stops_stops_us(make: Make) -> None:
+    script = "import os, signal\nos.kill(os.getpid(), signal.SIGTSTP)\nos.write(1, b'went on')"
+    bench = make([sys.executable, "-I", "-S", "-c", script])
+    assert os.waitstatus_to_exitcode(run(bench)) == 0
+    assert bench.stops == [signal.SIGTSTP]
+    assert bench.received() == b"went on"
+
+
+def test_a_change_of_the_server_that_is_none_is_waited_out(make: Make) -> None:
+    bench = make(["cat"])
+    bench.tap._look_after_server()
+    os.close(bench.stdin)
+    assert os.waitstatus_to_exitcode(run(bench)) == 0
+
+
+def test_a_server_that_nobody_listens_to_is_asked_to_leave_and_then_made_to(make: Make) -> None:
+    bench = make(["sleep", "600"], kill_after=0.0, grace=0.0)
+    os.close(bench.stdin)
+    os.close(bench.stdout)
+    assert os.WTERMSIG(run(bench)) in (signal.SIGTERM, signal.SIGKILL)
 
 
 def test_a_stop_that_was_taken_back_is_none_and_the_servers_own_comes_last() -> None:
