@@ -16,7 +16,7 @@ from trio_oplog._tap.guard import Guard, let_go_of_all_but
 from trio_oplog._tap.journal import CLIENT, END, SERVER, TAKEN, Journal
 from trio_oplog._tap.lists import HOLD, ListRequest, ListSieve
 from trio_oplog._tap.messages import Assembler
-from trio_oplog._tap.server import Server, leave_like, start_server
+from trio_oplog._tap.server import Server, leave_like, start_server, stop_like
 
 CHUNK: Final = 65_536
 KILL_AFTER: Final = 1.5
@@ -174,6 +174,7 @@ class Tap:
         grace: See ``run_tap``.
         stdin: Where the client's bytes come from.
         stdout: Where the server's bytes go to.
+        stop: Stops this process as the server was stopped, by this signal.
     """
 
     def __init__(
@@ -186,12 +187,14 @@ class Tap:
         grace: float | None,
         stdin: int = 0,
         stdout: int = 1,
+        stop: Callable[[int], object] = stop_like,
     ) -> None:
         self._server = server
         self._guard = guard
         self._journal = journal
         self._kill_after = kill_after
         self._grace = grace
+        self._stop = stop
         self._upward = _Way(stdin, server.stdin)
         self._downward = _Way(server.stdout, stdout)
         self._sieve = ListSieve()
@@ -235,7 +238,7 @@ class Tap:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _take_signals(self) -> None:
-        for signum in dict.fromkeys(os.read(self._signals, 4_096)):
+        for signum in in_order(os.read(self._signals, 4_096)):
             if signum == signal.SIGCHLD:
                 self._look_after_server()
             elif self._status is None:
@@ -259,10 +262,7 @@ class Tap:
                 self._leave_at = time.monotonic() + RECORDER_TIMEOUT
                 self._drain()
             elif (signum := os.WSTOPSIG(status)) in _STOPS:
-                # Who waits for us must see that the server has stopped.
-                handler = signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
-                signal.signal(signum, handler)
+                self._stop(signum)  # who waits for us must see that the server has stopped
 
     # Moving bytes
 
@@ -375,11 +375,8 @@ class Tap:
     # Answers to operations/list
 
     def _hear_recorder(self, events: int) -> None:
-        if events & select.POLLOUT:
-            self._journal.flush()
-        if events & ~select.POLLOUT:
-            for number, answer in self._journal.read():
-                self._answer(self._taken.pop(number), answer)
+        for number, answer in self._journal.handle(events):
+            self._answer(self._taken.pop(number), answer)
 
     def _answer(self, request: ListRequest, answer: bytes) -> None:
         head = b"Content-Length: %d\r\n\r\n" % len(answer) if request.framed else b""
@@ -456,10 +453,25 @@ class Tap:
             poll = select.poll()
             poll.register(self._journal.fileno(), self._journal.events())
             for _, events in poll.poll(max(0.0, self._leave_at - time.monotonic()) * 1_000):
-                if events & select.POLLOUT:
-                    self._journal.flush()
-                if events & ~select.POLLOUT:
-                    self._journal.read()
+                self._journal.handle(events)
+
+
+def in_order(received: bytes) -> list[int]:
+    """The signals to see to, each once.
+
+    SIGCONT takes back a stop before it, as in the kernel: when both went to the group, the guard knows of the second one only.
+    The server's own stop comes last: we stop then, and what came before must have been seen to.
+
+    Args:
+        received: The signals as they came.
+    """
+    found: dict[int, None] = {}
+    for signum in received:
+        if signum == signal.SIGCONT:
+            for stopping in _STOPS:
+                found.pop(stopping, None)
+        found[signum] = None
+    return sorted(found, key=lambda signum: signum == signal.SIGCHLD)
 
 
 def _own(sink: int) -> tuple[int, int]:
