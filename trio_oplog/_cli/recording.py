@@ -73,9 +73,9 @@ async def _record(line: socket.socket, recording: Recording) -> None:
             return
         now = Moment()
         observer: FrameObserver | None = None
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(write_answer(READY, b""))
         if log is not None:
-            with suppress(trio.BrokenResourceError):
-                await stream.send_all(write_answer(READY, b""))
             observer = Interceptor(log.client, log.config, clock=now.wall, monotonic=now.monotonic)
         if captures is not None:
             observer = captures.watch(observer, clock=now.monotonic)
