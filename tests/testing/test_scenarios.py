@@ -20,11 +20,13 @@ SCENARIOS = sorted(
 )
 
 
+@pytest.mark.parametrize("record_items", [True, False])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_the_interceptor_records_what_the_oracle_says_of_each_scenario(scenario: Scenario) -> None:
+def test_the_interceptor_records_what_the_oracle_says_of_each_scenario(scenario: Scenario, *, record_items: bool) -> None:
     random = Random(scenario.__name__)
+    config = Config(source="sdk", workspace_id="ws-1", record_items=record_items)
     for _ in range(TIMES):
-        session = SessionBuilder(Config(source="sdk", workspace_id="ws-1"), ChoiceSource(random.randbytes(8)), hostile=True)
+        session = SessionBuilder(config, ChoiceSource(random.randbytes(8)), hostile=True)
         for _ in scenario(session, ChoiceSource(random.randbytes(64))):
             pass
         play(session.finish(), Interceptor)
