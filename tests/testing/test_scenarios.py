@@ -9,7 +9,7 @@ import pytest
 from trio_oplog import Config, Interceptor
 from trio_oplog.testing import _sessions
 from trio_oplog.testing._builder import SessionBuilder
-from trio_oplog.testing._call_scenarios import Scenario
+from trio_oplog.testing._call_scenarios import Scenario, answered_call
 from trio_oplog.testing._choices import ChoiceSource
 from trio_oplog.testing._replaying import play
 
@@ -29,4 +29,23 @@ def test_the_interceptor_records_what_the_oracle_says_of_each_scenario(scenario:
         session = SessionBuilder(config, ChoiceSource(random.randbytes(8)), hostile=True)
         for _ in scenario(session, ChoiceSource(random.randbytes(64))):
             pass
+        play(session.finish(), Interceptor)
+
+
+@pytest.mark.parametrize("scenario", sorted(set(_sessions._FRIENDLY), key=lambda s: s.__name__), ids=lambda s: s.__name__)
+def test_the_interceptor_records_what_friends_say(scenario: Scenario) -> None:
+    random = Random(scenario.__name__)
+    for _ in range(TIMES):
+        session = SessionBuilder(Config(source="sdk", workspace_id="ws-1"), ChoiceSource(random.randbytes(8)), hostile=False)
+        for _ in scenario(session, ChoiceSource(random.randbytes(64))):
+            pass
+        play(session.finish(), Interceptor)
+
+
+def test_a_session_of_two_connections_cannot_be_played_to_one_interceptor() -> None:
+    session = SessionBuilder(Config(source="sdk", workspace_id="ws-1"), ChoiceSource(b""), hostile=False, connections=2)
+    session.connection = 1
+    for _ in answered_call(session, ChoiceSource(b"")):
+        pass
+    with pytest.raises(TypeError, match="a gateway is needed to play a session of 2 connections"):
         play(session.finish(), Interceptor)
