@@ -87,8 +87,6 @@ Make = Callable[..., Bench]
 def make() -> Iterator[Make]:
     """Makes benches; afterwards no descriptor is left open, and signals do what they did."""
     handlers = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
-    # Nothing is lost that comes before the loop begins.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     before = set(os.listdir("/proc/self/fd"))
     made: list[Bench] = []
 
@@ -107,7 +105,6 @@ def make() -> Iterator[Make]:
         for signum, handler in handlers.items():
             if signum not in (signal.SIGKILL, signal.SIGSTOP) and handler is not None:
                 signal.signal(signum, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for bench in made:
             bench.journal.close()
             bench.tap._guard.close()
@@ -297,11 +294,13 @@ def test_a_signal_that_was_for_us_is_for_the_server_and_one_after_its_end_for_no
     script = (
         "import os, signal, sys\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "os.read(0, 1)\n"  # from here on there is somebody who hears signals
         "for _ in 'ab':\n"
         " os.kill(int(sys.argv[1]), signal.SIGTERM)\n"
         " os.write(1, b'%d ' % signal.sigwait([signal.SIGTERM]))\n"
     )
     bench = make([sys.executable, "-I", "-S", "-c", script, str(os.getpid())])
+    os.write(bench.stdin, b"\n")
     assert os.waitstatus_to_exitcode(run(bench)) == 0
     assert bench.received() == b"15 15 "
     os.kill(os.getpid(), signal.SIGUSR1)

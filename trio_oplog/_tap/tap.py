@@ -218,6 +218,7 @@ class Tap:
             What ``os.waitpid`` said of the server.
         """
         self._hear_signals()
+        self._look_after_server()  # who has ended already may have been told of before anybody listened
         while not self._step():
             pass
         assert self._status is not None  # noqa: S101 -- for the type checker
