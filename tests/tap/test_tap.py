@@ -17,8 +17,9 @@ import pytest
 from trio_oplog._tap import CLIENT, END, SERVER, TAKEN, Entry, EntryReader, write_answer
 from trio_oplog._tap.guard import Guard
 from trio_oplog._tap.journal import LOADING_MAX, WAITING_MAX, Journal
+from trio_oplog._tap.launch import _open_descriptors
 from trio_oplog._tap.server import Server, start_server, stop_like
-from trio_oplog._tap.tap import Tap, _open_descriptors, _Way, in_order
+from trio_oplog._tap.tap import Tap, _Way, in_order
 
 LIST = b'{"jsonrpc":"2.0","id":"mine","method":"operations/list","params":{}}'
 
@@ -281,7 +282,11 @@ def test_what_waits_for_the_recorder_reaches_it_before_we_leave(make: Make) -> N
 
 
 def test_a_recorder_that_fails_is_said_by_its_kind_of_error_alone() -> None:
-    script = "from trio_oplog._tap import run_tap\ndef fail(line): raise ValueError('a secret')\nrun_tap(['cat'], fail)"
+    script = (
+        "from trio_oplog._tap import launch, run_tap\n"
+        "def fail(line): raise ValueError('a secret')\n"
+        "run_tap(launch(['cat']), fail)"
+    )
     done = subprocess.run([sys.executable, "-c", script], input=b"hello", capture_output=True, timeout=90, check=True)
     assert done.stdout == b"hello"
     assert done.stderr == b"trio-oplog: the log failed with ValueError; the server runs, and nothing more is recorded\n"
