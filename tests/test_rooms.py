@@ -75,6 +75,19 @@ def test_what_starts_a_server_imports_nothing_heavy_before(module: str, allowed:
     assert not imported & {"asyncio", "subprocess", "ssl", "json", "http", "email"}
 
 
+def test_every_public_name_is_there_and_shown_before_it_is_imported() -> None:
+    program = (
+        "import sys, trio_oplog\n"
+        "assert 'trio' not in sys.modules and set(trio_oplog.__all__) <= set(dir(trio_oplog))\n"
+        "print(*(name for name in trio_oplog.__all__ if not hasattr(trio_oplog, name)))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+    assert set(trio_oplog.__all__) <= set(dir(trio_oplog))
+    with pytest.raises(AttributeError, match="no attribute 'Courier'"):
+        _ = trio_oplog.Courier  # type: ignore[attr-defined]
+
+
 def test_what_makes_operations_knows_neither_trio_nor_http() -> None:
     program = (
         "import sys; sys.modules['trio'] = sys.modules['httpx'] = None\n"

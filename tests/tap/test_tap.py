@@ -321,6 +321,18 @@ def test_a_server_that_stops_stops_us(make: Make) -> None:
     assert bench.received() == b"went on"
 
 
+def test_a_server_that_is_stopped_for_good_does_not_stop_us(make: Make) -> None:
+    # SIGSTOP went to the server alone, or we would be stopped already.
+    bench = make(["cat"])
+    os.kill(bench.server.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, bench.server.pid, os.WSTOPPED | os.WNOWAIT)
+    bench.tap._look_after_server()
+    assert bench.stops == []
+    os.kill(bench.server.pid, signal.SIGCONT)
+    os.close(bench.stdin)
+    assert os.waitstatus_to_exitcode(run(bench)) == 0
+
+
 def test_a_change_of_the_server_that_is_none_is_waited_out(make: Make) -> None:
     bench = make(["cat"])
     bench.tap._look_after_server()
