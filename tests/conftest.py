@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.unchecked import unchecked
 from trio_oplog import Operation
 
 PAYLOAD = "payload-to-be-seen-nowhere"
@@ -56,13 +57,6 @@ def make_operation() -> Callable[..., Operation]:
         return unchecked(Operation(**values), **changes)
 
     return make
-
-
-def unchecked(operation: Operation, **changes: Any) -> Operation:
-    """Change an operation in place, to whatever; nobody can make one with wrong values."""
-    for name, value in changes.items():
-        object.__setattr__(operation, name, value)
-    return operation
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -160,6 +160,8 @@ def test_broken_text_reads_as_none(text: str | bytes) -> None:
         ('{"text":"\\ud800"}', Shape(text="\ud800")),
         ('{"text":NaN,"number":1.0,"flag":1}', Shape(text="")),
         ('{"number":true,"flag":"true"}', Shape()),
+        ('{"text":NaN,"either":{"text":7}}', Shape(text="", either=Inner(""))),
+        ('{"text":NaN,"either":7,"loose":7}', Shape(text="")),
         ('{"number":123456789012345678901234567890}', Shape(number=123456789012345678901234567890)),
         ('{"inner":[],"maybe":7,"several":{}}', Shape(maybe=None)),
         ('{"inner":{"text":7},"several":[7,{"text":"a"},{}]}', Shape(inner=Inner(""), several=[Inner(), Inner("a"), Inner()])),

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import unchecked
 from tests.frames import texts
+from tests.unchecked import unchecked
 from tests.watching import BEGAN, operation
 from trio_oplog import Operation, Outcome, WireError
 from trio_oplog._json import encoded

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from unittest.mock import patch
 
-import attrs
-
+from tests.unchecked import unchecked
 from trio_oplog import Config, Interceptor, InterceptorStatistics, Operation
 from trio_oplog._recording import SuspendedCalls, approvals
 
@@ -122,7 +121,7 @@ def operation(**fields: Any) -> Operation:
         began, seconds = began or 0.0, (seconds or began or 0.0)
         times = {"started_at": BEGAN + timedelta(seconds=began), "completed_at": BEGAN + timedelta(seconds=seconds)}
         fields = times | {"duration_ms": int((seconds - began) * 1000)} | fields
-    return attrs.evolve(_PLAIN, **fields)
+    return unchecked(_PLAIN, **fields)
 
 
 _PLAIN = Operation(

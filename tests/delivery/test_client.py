@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 import tracemalloc
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -646,3 +647,24 @@ def test_a_wrong_value_is_refused_by_name(field, values, secret):
             Client(**(good | {field: value}))
         assert caught.value.field == field
         assert secret not in str(caught.value)
+
+
+async def test_a_workspace_of_a_text_class_of_its_own_is_a_lane_by_its_text(server, secret, make_operation, balanced):
+    class Odd(str):
+        """Equal to nothing, so that each would have a lane of its own."""
+
+        __slots__ = ()
+        __hash__ = object.__hash__
+
+        def __eq__(self, _):
+            return False
+
+    async with Client(server.url, secret) as client:
+        client.submit(make_operation(workspace_id=Odd("w")))
+        client.submit(make_operation(workspace_id=Odd("w")))
+        assert [record.workspace for record in client._queue._records] == ["w", "w"]
+        assert client._queue._records.workspaces == 1
+        client.submit(SimpleNamespace(workspace_id=7, arguments=None, result_summary=None))
+        assert client.statistics().dropped[DropReason.INVALID] == 1
+        await client.flush(60)
+        assert balanced(client)

@@ -337,3 +337,36 @@ def test_operations_have_a_workspace_that_sqlite_can_hold(tmp_path):
     file.commit([Record(1, None, 0, 0.0, b"{}", "x", workspace="\ud800")], [], [])
     assert [record.workspace for record in file.read(1, 99)] == ["?"]
     file.close()
+
+
+def test_a_source_that_cannot_be_read_has_no_next_group(folder, make_operation):
+    path = left_behind(folder, "http://x/", [make_operation()])
+    source = Folder(SpoolFolder(folder), "http://x/").take_over(path)
+    path.unlink()
+    assert source.next_group(9, 10**6) == []
+    source.file.close()
+    source.lock.release()
+
+
+def test_a_lock_whose_file_came_while_we_looked_is_left(folder):
+    path = left_behind(folder, "http://x/", [])
+    Folder(SpoolFolder(folder), "http://x/")._forget(path)
+    assert names(folder) == [path.name, f"{path.name}.lock"]
+    SpoolLock(path).release()
+
+
+def test_a_file_that_cannot_be_asked_for_its_dead_is_kept(folder):
+    path = left_behind(folder, "http://x/", [])
+    file = SpoolFile.open(path, 10)
+    assert not file.has_dead()
+    file.close()
+    assert file.has_dead()
+
+
+def test_a_record_that_nobody_can_read_has_no_age(tmp_path):
+    path = tmp_path / "spool"
+    file = SpoolFile.open(path, 10)
+    file.commit([Record(1, None, 0, 0.0, b"{}", "x", workspace="w")], [], [])
+    file.close()
+    found = spool_inspect.status(path)
+    assert (found.waiting, found.oldest) == (1, None)

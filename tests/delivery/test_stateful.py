@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.conftest import unchecked
+from tests.unchecked import unchecked
 from trio_oplog import Client, Operation, Retry, Spool
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -71,7 +71,9 @@ def test_answers_arrive_however_they_are_cut(line: Line) -> None:
     data = write_answer(1, b"one") + write_answer(2, b"")
     line[1].sendall(data[:5])
     assert journal.read() == []
-    line[1].sendall(data[5:])
+    line[1].sendall(data[5:9])
+    assert journal.read() == []
+    line[1].sendall(data[9:])
     assert journal.read() == [(1, b"one"), (2, b"")]
 
 
@@ -159,6 +161,17 @@ def test_the_guard_says_once_that_it_has_seen_a_signal(line: Line) -> None:
     watched.end()
 
 
+def test_an_answer_of_the_guard_that_comes_too_late_is_not_taken_for_the_next_one(line: Line) -> None:
+    guard = Guard(line[0])
+    line[0].settimeout(0.01)
+    assert not guard.saw(signal.SIGUSR1)  # the guard has had no time
+    line[0].settimeout(60)
+    line[1].sendall(b"\1\0")
+    assert not guard.saw(signal.SIGUSR2)
+    line[1].sendall(b"\1")
+    assert guard.saw(signal.SIGUSR1)
+
+
 def test_a_guard_that_was_killed_has_seen_nothing(line: Line) -> None:
     line[1].close()
     guard = Guard(line[0])
@@ -167,6 +180,7 @@ def test_a_guard_that_was_killed_has_seen_nothing(line: Line) -> None:
     guard.hand_over(0, 1, b"")
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # the guard has one thread only
 def test_a_rest_is_passed_on_until_it_ends(line: Line) -> None:
     watched = Watched(line)
     source, into = os.pipe()

@@ -71,10 +71,9 @@ async def _record(line: socket.socket, recording: Recording) -> None:
             return
         now = Moment()
         observer: FrameObserver | None = None
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(write_answer(READY, b""))
         if log is not None:
-            if log.outlets.list_client is not None:
-                with suppress(trio.BrokenResourceError):
-                    await stream.send_all(write_answer(READY, b""))
             observer = interceptor = Interceptor(log.outlets.submitter, log.config, clock=now.wall, monotonic=now.monotonic)
             log.outlets.sources.append(lambda: of_interceptor(interceptor.statistics()))
         if captures is not None:

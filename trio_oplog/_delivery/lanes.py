@@ -147,7 +147,7 @@ class Lanes(Generic[T]):
         return item
 
     def make_way(self, newcomer: T, measure: Measure, *, oldest: bool) -> T:
-        """Decide who goes when a newcomer makes it too much, and take that one out.
+        """Decide who goes when a newcomer makes it too much, and take that one out; something must be waiting.
 
         It is one of the workspace that holds the most, the newcomer counted in: so a workspace that holds no more than its
         share, which is the limit divided by the workspaces that have something waiting, loses nothing.
@@ -162,12 +162,11 @@ class Lanes(Generic[T]):
         """
         own = self._lanes.get(newcomer.workspace)
         mine = (own.weight(measure) if own is not None else 0) + (1 if measure is Measure.COUNT else newcomer.size)
-        if self._lanes:
-            heaviest = self._ranking(measure).top()
-            most = heaviest.weight(measure)
-            # Among equals the oldest goes, if it is the oldest who goes.
-            if most > mine or (most == mine and oldest and own is None):
-                return self._pop(heaviest.items[0].workspace, heaviest, oldest=oldest)
+        heaviest = self._ranking(measure).top()
+        most = heaviest.weight(measure)
+        # Among equals the oldest goes, if it is the oldest who goes.
+        if most > mine or (most == mine and oldest and own is None):
+            return self._pop(heaviest.items[0].workspace, heaviest, oldest=oldest)
         if own is not None and oldest:
             return self._pop(newcomer.workspace, own, oldest=True)
         return newcomer

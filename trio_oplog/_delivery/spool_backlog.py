@@ -130,6 +130,7 @@ class SpoolBacklog:
         self._held_bytes = 0
         self._committing = 0
         self._all_in = False
+        self._looking_around = self._folder is not None  # for the first time: whoever leaves at once delivers what is found, too
         self._wants_more = False
         self._takers = trio.lowlevel.ParkingLot()
         self._waiters = trio.lowlevel.ParkingLot()
@@ -233,7 +234,7 @@ class SpoolBacklog:
         """Wait for committed records; none when the client is closed and the file empty."""
         await trio.lowlevel.checkpoint()
         while not self._ready:
-            if self._all_in and not self._unread:
+            if self._all_in and not self._unread and not self._looking_around:
                 return ()
             self._ask_for_more()
             await self._takers.park()
@@ -334,7 +335,7 @@ class SpoolBacklog:
 
     async def _take_over(self, folder: Folder) -> None:
         """Move what others left behind in the folder into our own file."""
-        while not self._queue.closed:
+        while self._looking_around or not self._queue.closed:
             self._limit = await trio.to_thread.run_sync(folder.limit, self._path)
             for path in await trio.to_thread.run_sync(folder.others, self._path):
                 abandoned = await trio.to_thread.run_sync(folder.take_over, path)
@@ -344,6 +345,8 @@ class SpoolBacklog:
                     finally:
                         with trio.CancelScope(shield=True):
                             await trio.to_thread.run_sync(abandoned.release)
+            self._looking_around = False
+            self._takers.unpark_all()
             await trio.sleep(_ADOPT_INTERVAL)
 
     async def _move_in(self, source: Abandoned) -> None:
@@ -353,20 +356,21 @@ class SpoolBacklog:
         """
         more = True
         while more:
-            while self._file is not None and self._file.bytes > self._limit // 2 and not self._queue.closed:
+            while self._file is not None and self._file.bytes > self._limit // 2:
+                if self._queue.closed:
+                    return
                 await self._waiters.park()
             with trio.CancelScope(shield=True):
                 async with self._visiting:
-                    if self._file is None or self._queue.closed:
+                    if self._file is None:
                         return
                     group = await trio.to_thread.run_sync(source.next_group, GROUP, min(self._limit // 2, _READY_BYTES))
                     # A number that no flush before this has waited for.
                     self._count_in(len(group))
                     for record in group:
                         record.number = self._ledger.submitted
-                    moved = await trio.to_thread.run_sync(source.move, group, self._file)
+                    moved, more = await trio.to_thread.run_sync(source.move, group, self._file)
                     self._book_moved(moved, [record for record in group if record.row <= 0])
-                    more = bool(moved)
 
     def _book_moved(self, moved: Mapping[int, Record], left: list[Record]) -> None:
         for row, record in moved.items():
@@ -447,19 +451,23 @@ class SpoolBacklog:
                 visit.found = dict(self._file.holdings) if self._file is not None else {}
             if self._file is None:
                 visit.error = "cannot be opened"
-                return
-            self._go_through(visit, self._file)
-        except MovedError:
-            self._lose_file(visit, "was deleted or replaced")
+            else:
+                self._try(visit, self._file)
         except SpoolError as error:
             visit.error = error.problem
+        if visit.error is not None:
+            visit.saved, visit.no_room, visit.evicted, visit.reading = {}, [], {}, []
+
+    def _try(self, visit: _Visit, file: SpoolFile) -> None:
+        try:
+            self._go_through(visit, file)
+        except MovedError:
+            self._lose_file(visit, file, "was deleted or replaced")
         except sqlite3.Error as error:
             visit.error = error.sqlite_errorname
             if is_corruption(error):
-                self._lose_file(visit, visit.error)
+                self._lose_file(visit, file, visit.error)
                 set_aside(self._path)
-        if visit.error is not None:
-            visit.saved, visit.no_room, visit.evicted, visit.reading = {}, [], {}, []
 
     def _go_through(self, visit: _Visit, file: SpoolFile) -> None:
         after: dict[str, int] = {}
@@ -486,11 +494,10 @@ class SpoolBacklog:
             )
             left -= sum(len(record.wire) for record in part.records)
 
-    def _lose_file(self, visit: _Visit, problem: str) -> None:
+    def _lose_file(self, visit: _Visit, file: SpoolFile, problem: str) -> None:
         visit.error, visit.lost_file = problem, True
-        if self._file is not None:
-            self._file.leave()
-            self._file = None
+        file.leave()
+        self._file = None
 
     def _book(self, visit: _Visit) -> list[Record]:
         """Write down what came of a visit.
@@ -588,7 +595,8 @@ class SpoolBacklog:
             return []
         candidates = Candidates(
             held=Counter({workspace: holding.bytes for workspace, holding in self._file.holdings.items()}),
-            ready=[record for record in self._ready if record.row > 0],
+            # What a worker gave back stands behind what is newer.
+            ready=sorted((record for record in self._ready if record.row > 0), key=lambda record: record.row),
             unread={workspace: unread.bytes for workspace, unread in self._unread.items()},
             rest=rest,
         )

@@ -36,6 +36,7 @@ class Guard:
     def __init__(self, line: socket.socket) -> None:
         line.settimeout(_PATIENCE)
         self._line = line
+        self._unanswered = 0
 
     @classmethod
     def start(cls) -> Guard:
@@ -59,9 +60,14 @@ class Guard:
         """Whether the guard got this signal, too, since it was last asked."""
         try:
             self._line.sendall(_MESSAGE.pack(_ASK, signum))
-            return self._line.recv(1) == b"\1"
-        except OSError:  # it was killed
+            self._unanswered += 1
+            answer = b""
+            while self._unanswered:  # the answer to an earlier question may have come too late for it
+                answer = self._line.recv(1)
+                self._unanswered -= 1
+        except OSError:  # it was killed, or has had no time
             return False
+        return answer == b"\1"
 
     def hand_over(self, source: int, sink: int, pending: bytes) -> None:
         """Let the guard pass on what is pending and what still comes from a source."""

@@ -156,6 +156,19 @@ class Journal:
             else:
                 self._waiting[0] = data[sent:]
 
+    def handle(self, events: int) -> list[tuple[int, bytes]]:
+        """Do what a poll found ready.
+
+        Args:
+            events: What it said of the descriptor.
+
+        Returns:
+            The answers that have come, each with the number of its request.
+        """
+        if events & select.POLLOUT:
+            self.flush()
+        return self.read() if events & ~select.POLLOUT and not self.closed else []
+
     def read(self) -> list[tuple[int, bytes]]:
         """The answers that have come, each with the number of its request; notices when the recorder is gone."""
         try:

@@ -67,6 +67,21 @@ def start_server(command: Sequence[str], mask: Iterable[int]) -> Server:
     return Server(pid, ours_out, ours_in)
 
 
+def stop_like(signum: int, kill: Callable[[int, int], object] = os.kill) -> None:
+    """Stop as the server has, and return when we are to go on.
+
+    Args:
+        signum: What it was stopped by.
+        kill: Sends a signal to a process.
+    """
+    # One that went to the whole group and comes only now must not stop us a second time.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+    handler = signal.signal(signum, signal.SIG_DFL)
+    kill(os.getpid(), signum)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signum, handler)
+
+
 def leave_like(status: int, kill: Callable[[int, int], object] = os.kill) -> int:
     """End as the server has: by the same signal, if it was one.
 

@@ -8,15 +8,16 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
 from trio_oplog._tap.guard import Guard, let_go_of_all_but
 from trio_oplog._tap.journal import CLIENT, END, SERVER, TAKEN, Journal
+from trio_oplog._tap.launch import Launched
 from trio_oplog._tap.lists import HOLD, ListRequest, ListSieve
 from trio_oplog._tap.messages import Assembler
-from trio_oplog._tap.server import Server, leave_like, start_server
+from trio_oplog._tap.server import Server, leave_like, stop_like
 
 CHUNK: Final = 65_536
 KILL_AFTER: Final = 1.5
@@ -48,13 +49,13 @@ _UNAVAILABLE: Final = '{"jsonrpc":"2.0","id":%s,"error":{"code":-32603,"message"
 _Recorder = Callable[[socket.socket], object]
 
 
-def run_tap(command: Sequence[str], record: _Recorder, *, kill_after: float = KILL_AFTER, grace: float | None = None) -> int:
-    """Run a server between our standard input and output, so that nobody can tell that we are there.
+def run_tap(launched: Launched, record: _Recorder, *, kill_after: float = KILL_AFTER, grace: float | None = None) -> int:
+    """Put ourselves between a server and our standard input and output, so that nobody can tell that we are there.
 
     To be called while there is one thread only: it forks.  It ends as the server ends, by a signal if that was one.
 
     Args:
-        command: The program and its arguments; not empty.
+        launched: The server.
         record: What the recorder does, in a process of its own: called with its end of the journal.
             Every signal is blocked there.
         kill_after: How long the server may go on after SIGTERM, in seconds.  Then it is killed.
@@ -63,37 +64,11 @@ def run_tap(command: Sequence[str], record: _Recorder, *, kill_after: float = KI
 
     Returns:
         The exit status to leave with.
-
-    Raises:
-        OSError: The command could not be started; nothing was read.
     """
-    inherited = _open_descriptors()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    guard = Guard.start()
-    try:
-        server = start_server(command, mask)
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        guard.close()
-        raise
-    guard.keep(server.pid)
     journal = Journal(_start_recorder(record))
-    for fd in inherited:
+    for fd in launched.inherited:
         os.close(fd)
-    return leave_like(Tap(server, guard, journal, kill_after=kill_after, grace=grace).run())
-
-
-def _open_descriptors() -> list[int]:
-    """What we inherited besides the first three, which are open from now on: the server gets it, and we let go of it."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
-        os.set_inheritable(fd, True)  # noqa: FBT003 -- positional only
-    os.close(fd)
-    found = []
-    for fd in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # the one that listed them
-            if fd > 2 and os.get_inheritable(fd):
-                found.append(fd)
-    return found
+    return leave_like(Tap(launched.server, launched.guard, journal, kill_after=kill_after, grace=grace).run())
 
 
 def _start_recorder(record: _Recorder) -> socket.socket:
@@ -174,6 +149,7 @@ class Tap:
         grace: See ``run_tap``.
         stdin: Where the client's bytes come from.
         stdout: Where the server's bytes go to.
+        stop: Stops this process as the server was stopped, by this signal.
     """
 
     def __init__(
@@ -186,12 +162,14 @@ class Tap:
         grace: float | None,
         stdin: int = 0,
         stdout: int = 1,
+        stop: Callable[[int], object] = stop_like,
     ) -> None:
         self._server = server
         self._guard = guard
         self._journal = journal
         self._kill_after = kill_after
         self._grace = grace
+        self._stop = stop
         self._upward = _Way(stdin, server.stdin)
         self._downward = _Way(server.stdout, stdout)
         self._sieve = ListSieve()
@@ -215,6 +193,7 @@ class Tap:
             What ``os.waitpid`` said of the server.
         """
         self._hear_signals()
+        self._look_after_server()  # who has ended already may have been told of before anybody listened
         while not self._step():
             pass
         assert self._status is not None  # noqa: S101 -- for the type checker
@@ -235,7 +214,7 @@ class Tap:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _take_signals(self) -> None:
-        for signum in dict.fromkeys(os.read(self._signals, 4_096)):
+        for signum in in_order(os.read(self._signals, 4_096)):
             if signum == signal.SIGCHLD:
                 self._look_after_server()
             elif self._status is None:
@@ -259,10 +238,7 @@ class Tap:
                 self._leave_at = time.monotonic() + RECORDER_TIMEOUT
                 self._drain()
             elif (signum := os.WSTOPSIG(status)) in _STOPS:
-                # Who waits for us must see that the server has stopped.
-                handler = signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
-                signal.signal(signum, handler)
+                self._stop(signum)  # who waits for us must see that the server has stopped
 
     # Moving bytes
 
@@ -375,11 +351,8 @@ class Tap:
     # Answers to operations/list
 
     def _hear_recorder(self, events: int) -> None:
-        if events & select.POLLOUT:
-            self._journal.flush()
-        if events & ~select.POLLOUT:
-            for number, answer in self._journal.read():
-                self._answer(self._taken.pop(number), answer)
+        for number, answer in self._journal.handle(events):
+            self._answer(self._taken.pop(number), answer)
 
     def _answer(self, request: ListRequest, answer: bytes) -> None:
         head = b"Content-Length: %d\r\n\r\n" % len(answer) if request.framed else b""
@@ -456,10 +429,25 @@ class Tap:
             poll = select.poll()
             poll.register(self._journal.fileno(), self._journal.events())
             for _, events in poll.poll(max(0.0, self._leave_at - time.monotonic()) * 1_000):
-                if events & select.POLLOUT:
-                    self._journal.flush()
-                if events & ~select.POLLOUT:
-                    self._journal.read()
+                self._journal.handle(events)
+
+
+def in_order(received: bytes) -> list[int]:
+    """The signals to see to, each once.
+
+    SIGCONT takes back a stop before it, as in the kernel: when both went to the group, the guard knows of the second one only.
+    The server's own stop comes last: we stop then, and what came before must have been seen to.
+
+    Args:
+        received: The signals as they came.
+    """
+    found: dict[int, None] = {}
+    for signum in received:
+        if signum == signal.SIGCONT:
+            for stopping in _STOPS:
+                found.pop(stopping, None)
+        found[signum] = None
+    return sorted(found, key=lambda signum: signum == signal.SIGCHLD)
 
 
 def _own(sink: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def check_submitter(factory: SubmitterFactory, *, max_examples: int = DEFAULT_EX
 
     Args:
         factory: Called with a URL, a secret and a capacity; makes an async context manager, as ``Client`` does.  At most
-            ``capacity`` + 1 operations may ever be ``queued``: those that wait, and one handed to a task that has yet to run.
+            ``capacity`` operations may ever be ``queued``.
         max_examples: How many random scripts of faults are tried; at least 1.
         seed: Makes them repeatable.
 
@@ -71,6 +71,7 @@ def check_submitter(factory: SubmitterFactory, *, max_examples: int = DEFAULT_EX
         _goes_on,
         _passes_the_slow,
         _never_blocks,
+        _is_fair,
         _never_raises,
         _lets_exceptions_out,
         _leaves_in_time,
@@ -207,14 +208,25 @@ async def _never_blocks(factory: SubmitterFactory, ours: list[Operation]) -> Non
                     raise LawBroken(Law.SUBMIT_BLOCKS, f"{number + 1} calls of submit() took {lasted:.2f} s, the endpoint hung")
             check_ledger(submitter, len(ours))
             account = submitter.statistics()
-            # One that was handed to a task that waited for it needs no room; until that task runs, it may still count as queued.
-            # What was handed to tasks may count as in flight, too: to no more of them than there is room for.
-            if account.queued > CAPACITY + 1 or account.in_flight > CAPACITY:
+            # What was handed to tasks may count as in flight: to no more of them than there is room for.
+            if account.queued > CAPACITY or account.in_flight > CAPACITY:
                 seen = f"{account.queued} queued, {account.in_flight} in flight, {dropped_in_all(account)} dropped"
                 raise LawBroken(Law.OVERFLOW, f"{len(ours)} submitted at once to a capacity of {CAPACITY}: {seen}")
             await trio.sleep(0.1)
             check_ledger(submitter, len(ours))
             endpoint.behaviour = Respond()
+
+
+async def _is_fair(factory: SubmitterFactory, ours: list[Operation]) -> None:
+    quiet = [evolve(operation, workspace_id="quiet") for operation in ours[: CAPACITY // 4]]
+    flood = [evolve(operation, workspace_id="flood") for operation in ours[CAPACITY // 4 :]]
+    async with FaultyEndpoint() as endpoint:
+        async with factory(endpoint.url, SECRET, CAPACITY) as submitter:
+            for operation in (*flood, *quiet):
+                _submit(submitter, operation)
+            check_ledger(submitter, len(ours))
+        _compare_delivery(quiet, endpoint.operations, Law.FAIR)
+        check_ledger(submitter, len(ours))
 
 
 async def _never_raises(factory: SubmitterFactory, ours: list[Operation]) -> None:

@@ -84,6 +84,7 @@ class Law(StrEnum):
     SUBMIT_GOES_ON = "a slow or failed delivery never stops the next one"
     LEDGER = "submitted equals delivered, dropped, queued and in flight together, at any time"
     OVERFLOW = "a full queue drops, and counts what it drops"
+    FAIR = "a flood of one workspace costs another one nothing"
     LEAVING_DRAINS = "leaving the block delivers what is queued"
     LEAVING_IS_BOUNDED = "leaving the block ends, whatever the endpoint does"
     EXCEPTIONS = "an exception of the block comes out as it is"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -44,11 +44,22 @@ class NaiveSubmitter:
 
     def submit(self, operation: Operation, /) -> None:
         self.submitted += 1
-        if not self.open or self.is_full():
+        if not self.open:
             self.dropped += 1
-        else:
-            self.queue.append(operation)
-            self.waiting.set()
+            return
+        self.queue.append(operation)
+        if self.is_too_full():
+            self.queue.remove(self.victim())
+            self.dropped += 1
+        self.waiting.set()
+
+    def victim(self) -> Operation:
+        """The newest of the workspace that holds the most."""
+        ((workspace, _),) = Counter(operation.workspace_id for operation in self.queue).most_common(1)
+        return next(operation for operation in reversed(self.queue) if operation.workspace_id == workspace)
+
+    def is_too_full(self) -> bool:
+        return len(self.queue) > self.capacity
 
     def is_full(self) -> bool:
         return len(self.queue) >= self.capacity
@@ -223,14 +234,22 @@ class KeepsNoAccount(NaiveSubmitter):
 
 @breaks(Law.OVERFLOW)
 class QueuesWithoutBounds(NaiveSubmitter):
-    def is_full(self) -> bool:
+    def is_too_full(self) -> bool:
         return False
 
 
 @breaks(Law.OVERFLOW)
-class QueuesTwoTooMany(NaiveSubmitter):
-    def is_full(self) -> bool:
-        return len(self.queue) >= self.capacity + 2
+class QueuesOneTooMany(NaiveSubmitter):
+    def is_too_full(self) -> bool:
+        return len(self.queue) > self.capacity + 1
+
+
+@breaks(Law.FAIR)
+class DropsWhoeverComes(NaiveSubmitter):
+    """The predecessor's way: once the flood of one has filled the queue, everybody loses."""
+
+    def victim(self) -> Operation:
+        return self.queue[-1]
 
 
 @breaks(Law.OVERFLOW)

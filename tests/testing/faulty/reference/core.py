@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.testing.faulty.reference.calls import Call, Question, Table, approval_of, waited
 from tests.testing.faulty.reference.raw import Raw, elements, inside, members, present, text_of, typed
+from tests.unchecked import unchecked
 from trio_oplog import ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
 
 TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
@@ -438,7 +439,7 @@ class Core:
             **known,
         )
         server = fields.get("server") or (self.server_name if call.kind == "mcp" else None)
-        return Operation(
+        return unchecked(
             id=fields.get("id") or self.new_id(),
             workspace_id=self.config.workspace_id,
             source=fields["source"],
