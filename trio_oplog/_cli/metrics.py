@@ -9,8 +9,7 @@ import click
 import trio
 from prometheus_client import start_http_server
 
-from trio_oplog._metrics import Metric
-from trio_oplog._metrics.prometheus import registry
+from trio_oplog._metrics import Metric, prometheus
 
 
 @asynccontextmanager
@@ -37,7 +36,7 @@ async def showing_metrics(
         return trio.from_thread.run_sync(lambda: list(collect()), trio_token=token)
 
     try:
-        server, thread = start_http_server(port, host, registry(collect_in_trio, resource))
+        server, thread = start_http_server(port, host, prometheus.registry(collect_in_trio, resource))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None
     try:

@@ -30,4 +30,5 @@ __all__ = [
     "of_client",
     "of_gateway",
     "of_interceptor",
+    "prometheus",  # a module, which is imported by who needs it: it needs an extra
 ]
