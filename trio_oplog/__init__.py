@@ -29,7 +29,17 @@ from trio_oplog._errors import (
 )
 from trio_oplog._listing import ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Approval, ArgumentsMeta, Config, Context, DecidedBy, Operation, Outcome, ResultMeta, Submitter
-from trio_oplog._recording import FrameObserver, Interceptor, InterceptorStatistics, Payload, SuspendedCalls, redact_keys
+from trio_oplog._recording import (
+    FrameObserver,
+    HttpExchange,
+    HttpTap,
+    HttpTapStatistics,
+    Interceptor,
+    InterceptorStatistics,
+    Payload,
+    SuspendedCalls,
+    redact_keys,
+)
 
 __version__ = "0.1.0"
 
@@ -45,6 +55,9 @@ __all__ = [
     "DrainReport",
     "DropReason",
     "FrameObserver",
+    "HttpExchange",
+    "HttpTap",
+    "HttpTapStatistics",
     "Interceptor",
     "InterceptorStatistics",
     "ListClient",
