@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+
+from msgspec import Raw
 
 from trio_oplog._json import Reader
 from trio_oplog._operation import Outcome
@@ -29,7 +31,7 @@ LISTING_MAX: Final = 16_384
 """The most bytes of a body that may be an ``operations/list`` request."""
 
 _LISTING: Final = "operations/list"
-_PENDING_MAX: Final = 1_024
+_PENDING_MAX: Final = 16_384
 _MULTIPLE_CHOICES: Final = 300
 _BAD_REQUEST: Final = 400
 _OK: Final = 200
@@ -94,9 +96,12 @@ class HttpExchange:
         self._greets = False
         self._lists = False
         self._pending: list[str] = []
+        self._pending_size = 0
         self._received = 0
         self._events: EventParser | None = None
         self._whole: WholeText | None = None
+        self._sink: Callable[[bytes], None] | None = None
+        """Takes the pieces of the response's body, where it is read."""
         self._unread: str | None = None
         """Why something of the response was passed over."""
         self._body: WholeText | None = None
@@ -132,7 +137,7 @@ class HttpExchange:
         """The ids of the requests in the body, each as JSON text, in the order in which they stand there.
 
         Empty before the body has ended, and from the head of the response on.  When the upstream fails, each is to be
-        answered with a JSON-RPC error.  Of one body, 1 024 are kept, and none that is longer than 1 024 bytes.
+        answered with a JSON-RPC error.  Of one body, 16 KiB of them are kept, and none that is longer than 1 024 bytes.
         """
         return tuple(self._pending)
 
@@ -149,13 +154,13 @@ class HttpExchange:
         if self._body is None:
             return
         if self._decode is None:
-            self._pass_over_request()
+            self._pass_over_request(self._body)
             return
         try:
             for piece in self._decode(bytes(data)):
                 self._body.add(piece)
         except CodingError:
-            self._pass_over_request()
+            self._pass_over_request(self._body)
 
     @_never_raises
     def request_end(self) -> None:
@@ -192,8 +197,10 @@ class HttpExchange:
             self.tap.begin_session(self, session, head.session)
         if head.is_stream and request.method in ("GET", "POST"):
             self._events = EventParser(Hold(self.tap.budget))
+            self._sink = partial(self._feed, self._events)
         elif self.group is not None and status != _ACCEPTED:
             self._whole = WholeText(Hold(self.tap.budget))
+            self._sink = self._whole.add
         self._decode = decoder(head.coding, self.tap.budget.max_message)
         if head.length == 0:
             self._read_whole()
@@ -206,18 +213,14 @@ class HttpExchange:
             data: The part, without framing: what ``Content-Length`` counts, or what the chunks hold.
         """
         self._received += len(data)
-        if self._events is None and self._whole is None:
+        if self._sink is None:
             return
         if self._decode is None:
             self._pass_over_response("its Content-Encoding is not known")
             return
         try:
             for piece in self._decode(bytes(data)):
-                if self._events is not None:
-                    for event in self._events.feed(piece):
-                        self._take_event(event)
-                elif self._whole is not None:
-                    self._whole.add(piece)
+                self._sink(piece)
         except CodingError:
             self._pass_over_response("it is not what its Content-Encoding says")
         if self._response is not None and self._received == self._response.length:
@@ -256,9 +259,8 @@ class HttpExchange:
             self.session = self.tap.new_session(self.identity, self.request.protocol)
         return self.session
 
-    def _pass_over_request(self) -> None:
-        if self._body is not None:
-            self._body.take()
+    def _pass_over_request(self, body: WholeText) -> None:
+        body.take()
         self._body = None
         self.tap.passed_over += 1
 
@@ -272,8 +274,7 @@ class HttpExchange:
             if part.method is None or part.method == CANCELLED:
                 self._hear_client(part)
                 continue
-            if read_key(part.id) is not None and len(part.id) <= NAME_MAX_BYTES and len(self._pending) < _PENDING_MAX:
-                self._pending.append(bytes(part.id).decode())
+            self._keep_id(part.id)
             if part.method in FROM_CLIENT:
                 ours.append(part)
         self._lists = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
@@ -284,6 +285,12 @@ class HttpExchange:
                 self.group.on_client_frame(part.frame)
             self.tap.take_redirected(self.identity, self.request.target, self.group)
 
+    def _keep_id(self, raw: Raw) -> None:
+        room = _PENDING_MAX - self._pending_size
+        if len(raw) <= min(room, NAME_MAX_BYTES) and read_key(raw) is not None:
+            self._pending.append(bytes(raw).decode())
+            self._pending_size += len(raw)
+
     def _hear_client(self, part: Part) -> None:
         if self.session is not None:
             self.session.hear_client(part)
@@ -291,6 +298,10 @@ class HttpExchange:
             self.tap.cancel_without_session(self.identity, part)
 
     # Responses.
+
+    def _feed(self, events: EventParser, piece: bytes) -> None:
+        for event in events.feed(piece):
+            self._take_event(event)
 
     def _take_event(self, event: Event) -> None:
         if event.type == b"endpoint" and self.request.method == "GET" and self.request.session is None:
@@ -346,7 +357,7 @@ class HttpExchange:
             self._whole.take()
         if self._events is not None:
             self._events.release()
-        self._body = self._whole = self._events = None
+        self._body = self._whole = self._events = self._sink = None
 
     def _finish(self, ending: Ending) -> None:
         self.is_over = True

@@ -373,7 +373,8 @@ class HttpTap:
             found[0].on_client_frame(part.frame)
         elif found:
             end = End(is_error=True, text=cancelled.reason, notes={"outcome": Outcome.CANCELLED}, replaced=cancelled.replaced)
-            self._cancellations.append(_Cancellation(identity, cancelled.key, end, found[0].recorder.now()))
+            recorder = found[0].recorder
+            self._cancellations.append(_Cancellation(identity, cancelled.key, recorder.keep(end), recorder.now()))
 
     def settle_cancellations(self, identity: Identity, group: RequestGroup) -> None:
         """A client without a session has left: it may have taken its calls back before."""
