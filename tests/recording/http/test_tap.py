@@ -131,6 +131,15 @@ def test_a_batch_is_its_messages_in_both_directions(watch: TapWatch) -> None:
     assert [one.request_id for one in watch.recorded] == ["two", "1"]
 
 
+@pytest.mark.parametrize("headers", [{}, IN_SESSION])
+def test_the_messages_of_a_batch_count_in_their_order(watch: TapWatch, headers: dict[str, str]) -> None:
+    other = watch.ask(call(1, "other"))
+    exchange = watch.ask([call(1), cancelled(1), cancelled(2), call(2)], **headers)
+    answer(exchange, [result(1), result(2)])
+    answer(other, result(1))
+    assert ends(watch.recorded) == [("1", "cancelled", "stop"), ("2", None, "done"), ("1", None, "done")]
+
+
 def test_a_body_that_is_no_utf8_is_a_call_all_the_same(watch: TapWatch) -> None:
     body = json.dumps(call(arguments={"text": "X"})).encode().replace(b"X", b"\xff")
     answer(watch.ask(body), result())
@@ -799,9 +808,13 @@ def test_a_body_that_is_too_long_is_passed_over() -> None:
     stream(exchange)
     exchange.response_data(event(result(2, 200 * "x")))
     exchange.response_end()
+    left = watch.ask(call(3), **MODERN)
+    stream(left)
+    left.response_data(event(result(3, 200 * "x")))
+    left.client_closed()  # as soon as it had the answer
     said = "The answer was passed over: there was no room for it."
-    assert ends(watch.recorded) == [("1", "unanswered", said), ("2", "unanswered", said)]
-    assert watch.statistics.passed_over == 3
+    assert ends(watch.recorded) == [(number, "unanswered", said) for number in "123"]
+    assert watch.statistics.passed_over == 4
     watch.close()
 
 

@@ -269,20 +269,18 @@ class HttpExchange:
         if not parts:
             self.tap.tally.unreadable_frames += 1
             return
-        ours = []
         for part in parts:
             if part.method is None or part.method == CANCELLED:
                 self._hear_client(part)
                 continue
             self._keep_id(part.id)
             if part.method in FROM_CLIENT:
-                ours.append(part)
-        self._lists = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
-        if ours:
-            self._greets = any(part.method == _GREETING for part in ours)
-            self.group = self.own_session().begin_group()
-            for part in ours:
+                self._greets = self._greets or part.method == _GREETING
+                if self.group is None:
+                    self.group = self.own_session().begin_group()
                 self.group.on_client_frame(part.frame)
+        self._lists = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
+        if self.group is not None:
             self.tap.take_redirected(self.identity, self.request.target, self.group)
 
     def _keep_id(self, raw: Raw) -> None:
@@ -292,9 +290,9 @@ class HttpExchange:
             self._pending_size += len(raw)
 
     def _hear_client(self, part: Part) -> None:
-        if self.session is not None:
-            self.session.hear_client(part)
-        elif part.method == CANCELLED:
+        session = self.session
+        is_heard = session is not None and session.hear_client(part)
+        if not is_heard and part.method == CANCELLED and (session is None or session.key is None):
             self.tap.cancel_without_session(self.identity, part)
 
     # Responses.
@@ -389,7 +387,7 @@ class HttpExchange:
                 session.detach(group)
                 return
             else:
-                if ending is Ending.CLIENT_CLOSED:
+                if ending is Ending.CLIENT_CLOSED and self._unread is None:  # it may have left because it was answered
                     self._client_left(group, session)
                 said = f"The answer was passed over: {self._unread}." if self._unread is not None else None
                 group.end_calls(End(is_error=True, text=said, notes={"outcome": Outcome.UNANSWERED}))
