@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.watching import BEGAN, Recorded
-from trio_oplog import Config, HttpExchange, HttpTap, HttpTapStatistics, SuspendedCalls
+from trio_oplog import Config, HttpExchange, HttpTap, HttpTapStatistics, Operation, SuspendedCalls
+
+SESSION = "5e551014"
+HTML = "<html><body>Bad gateway</body></html>"
 
 
 class Step(NamedTuple):
@@ -153,3 +156,77 @@ def event(message: Any, **fields: str) -> bytes:
     """One event of a stream."""
     lines = [f"{name}: {value}\n" for name, value in fields.items()]
     return "".join(lines).encode() + b"data: " + as_bytes(message) + b"\n\n"
+
+
+# Messages, and what is done with them
+
+
+def call(number: Any = 1, tool: str = "echo", **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": tool, **params}}
+
+
+def result(number: Any = 1, text: str = "done", **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "result": {"content": [{"type": "text", "text": text}], **more}}
+
+
+def problem(number: Any = None, message: str = "no", code: int = -32600) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
+
+
+def ask(number: int = 0) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": "elicitation/create", "params": {"message": "?"}}
+
+
+def given(number: int = 0, action: str = "accept") -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "result": {"action": action}}
+
+
+def cancelled(number: Any = 1, reason: str = "stop") -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number, "reason": reason}}
+
+
+INITIALIZE = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"clientInfo": {"name": "c", "version": "1"}}}
+INITIALIZED = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "result": {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "2"}},
+}
+MODERN = {"mcp_protocol_version": "2026-07-28", "mcp_method": "tools/call"}
+IN_SESSION = {"mcp_session_id": SESSION}
+NO_CONTENT = {"content_length": "0"}
+
+
+def listen(watch: TapWatch, *, target: str = "/mcp", **headers: str) -> HttpExchange:
+    """A stream by GET, with its head."""
+    exchange = watch.ask(method="GET", target=target, **headers)
+    stream(exchange)
+    return exchange
+
+
+def ends(operations: list[Operation]) -> list[tuple[str | None, str | None, str | None]]:
+    """Of each operation: the id of the request, the outcome, the summary."""
+    return [(one.request_id, one.result_meta.outcome if one.result_meta else None, one.result_summary) for one in operations]
+
+
+def greet(watch: TapWatch, session: str = SESSION) -> None:
+    answer(watch.ask(INITIALIZE), INITIALIZED, mcp_session_id=session)
+
+
+def accepted(watch: TapWatch, message: Any, **headers: str) -> None:
+    """A request whose answer is to come on another exchange."""
+    exchange = watch.ask(message, **(IN_SESSION | headers))
+    exchange.response_head(202, [])
+    exchange.response_data(b"Accepted")
+    exchange.response_end()
+
+
+def broken_off(watch: TapWatch, message: Any, **headers: str) -> None:
+    """A request whose stream breaks off, and can be resumed."""
+    exchange = watch.ask(message, **(IN_SESSION | headers))
+    stream(exchange)
+    exchange.response_data(event("", id="e1"))
+    exchange.upstream_failed()
+
+
+def redirected(exchange: HttpExchange, location: str = "http://127.0.0.1:1/mcp/?x=1", status: int = 307) -> None:
+    answer(exchange, status=status, location=location)

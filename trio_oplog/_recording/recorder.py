@@ -80,7 +80,7 @@ class Recorder:
         self.config = config
         self.clock = clock
         self.monotonic = monotonic
-        self.tally = tally if tally is not None else Tally()
+        self.tally: Tally = tally if tally is not None else Tally()
         self._submitter = submitter
         self._new_id = new_id
         self._client: str | None = None

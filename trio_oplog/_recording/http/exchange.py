@@ -85,13 +85,13 @@ class HttpExchange:
     """
 
     def __init__(self, tap: HttpTap, identity: Identity, head: RequestHead, session: Session | None) -> None:
-        self.tap = tap
-        self.identity = identity
-        self.request = head
-        self.session = session
+        self.tap: HttpTap = tap
+        self.identity: Identity = identity
+        self.request: RequestHead = head
+        self.session: Session | None = session
         self.group: RequestGroup | None = None
         """The requests in its body whose responses matter."""
-        self.is_over = False
+        self.is_over: bool = False
         self._response: ResponseHead | None = None
         self._greets = False
         self._lists = False

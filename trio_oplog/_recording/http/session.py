@@ -26,7 +26,7 @@ class RequestGroup(Interceptor):
         suspended: The one of the server.
     """
 
-    is_detached = False
+    is_detached: bool = False
     """Whether the exchange is over, and the answers may still come on another one."""
 
     def __init__(self, recorder: Recorder, suspended: SuspendedCalls) -> None:
@@ -94,15 +94,15 @@ class Session:
     """
 
     def __init__(self, recorder: Recorder, suspended: SuspendedCalls) -> None:
-        self.recorder = recorder
+        self.recorder: Recorder = recorder
         self.key: tuple[object, ...] | None = None
         """What further exchanges find it by; ``None`` while it is that of one exchange."""
-        self.is_ended = False
-        self.is_stream = False
+        self.is_ended: bool = False
+        self.is_stream: bool = False
         """Whether every answer comes on the one stream with which the session ends (HTTP+SSE)."""
-        self.exchanges = 0
+        self.exchanges: int = 0
         """How many exchanges of it are open."""
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
         self.protocol: str | None = None
         self._suspended = suspended
         self._groups: dict[RequestGroup, None] = {}  # the oldest first

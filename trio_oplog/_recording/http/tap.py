@@ -157,9 +157,9 @@ class HttpTap:
                 raise ConfigError(bound, "must be a whole number of at least 1")
         if not max_session_age > 0:
             raise ConfigError("max_session_age", "must be a number of seconds above 0")
-        self.tally = Tally()
-        self.budget = Budget(max_message, max_held)
-        self.passed_over = 0
+        self.tally: Tally = Tally()
+        self.budget: Budget = Budget(max_message, max_held)
+        self.passed_over: int = 0
         self._submitter = submitter
         self._config = config
         self._own_suspended = None
