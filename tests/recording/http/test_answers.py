@@ -176,6 +176,29 @@ def test_an_error_of_http_ends_only_what_it_does_not_answer(watch: TapWatch) -> 
     assert ends(watch.recorded) == [("1", None, "done"), ("2", "rpc_error", "HTTP 400")]
 
 
+def test_a_response_may_begin_before_the_request_has_ended(watch: TapWatch) -> None:
+    exchange = watch.tap.exchange("POST", "/mcp", [])
+    exchange.request_data(json.dumps(call()).encode())
+    exchange.response_head(200, [])
+    exchange.request_end()
+    exchange.response_data(json.dumps(result()).encode())
+    exchange.response_end()
+    assert ends(watch.recorded) == [("1", None, "done")]
+    early = watch.tap.exchange("POST", "/mcp", [])
+    answer(early, problem(None, "too large"), status=413)
+    assert len(watch.recorded) == 1
+
+
+def test_a_second_head_is_ignored(watch: TapWatch) -> None:
+    exchange = watch.ask(call())
+    exchange.response_head(200, [])
+    exchange.response_data(b'{"id": 1,')
+    exchange.response_head(500, [(b"content-length", b"0")])
+    exchange.response_data(b'"result": {}}')
+    exchange.response_end()
+    assert ends(watch.recorded) == [("1", None, None)]
+
+
 def test_informational_responses_say_nothing(watch: TapWatch) -> None:
     exchange = watch.ask(call())
     exchange.response_head(103, [])

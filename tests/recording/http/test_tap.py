@@ -40,6 +40,19 @@ def test_too_many_exchanges_evict_the_oldest() -> None:
     watch.close()
 
 
+def test_a_stream_of_http_and_sse_that_is_given_up_takes_its_session_with_it() -> None:
+    watch = TapWatch(max_exchanges=2)
+    listening = watch.ask(method="GET", target="/sse")
+    stream(listening)
+    listening.response_data(event("/message?sessionId=abc", event="endpoint"))
+    answer(watch.ask(call(1), target="/message?sessionId=abc"), status=202)
+    for _ in range(2):
+        watch.ask()
+    assert ends(watch.recorded) == [("1", "evicted", None)]
+    assert watch.statistics.sessions == 0
+    watch.close()
+
+
 def test_too_many_sessions_evict_the_one_that_is_idle_for_longest() -> None:
     watch = TapWatch(max_sessions=2)
     live = watch.ask(call(0), mcp_session_id="busy")
@@ -190,7 +203,7 @@ def test_a_closed_tap_records_what_is_open_and_nothing_more() -> None:
     answer(exchange, result(1))
     tap.close()
     assert len(watch.recorded) == 3
-    assert watch.statistics.open_exchanges == 0
+    assert (watch.statistics.open_exchanges, watch.statistics.sessions) == (0, 0)
 
 
 def test_what_is_no_head_and_no_bytes_is_counted(caplog: pytest.LogCaptureFixture) -> None:

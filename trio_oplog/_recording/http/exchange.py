@@ -23,6 +23,7 @@ from trio_oplog._recording.http.messages import Part, read_parts
 from trio_oplog._recording.http.session import CANCELLED, RequestGroup, Session
 from trio_oplog._recording.http.sse import Event, EventParser
 from trio_oplog._recording.limits import NAME_MAX_BYTES
+from trio_oplog._recording.suspended import UNANSWERED
 
 if TYPE_CHECKING:
     from trio_oplog._recording.http.tap import HttpTap
@@ -177,13 +178,13 @@ class HttpExchange:
 
     @_never_raises
     def response_head(self, status: int, headers: Headers) -> None:
-        """The head of the response; an informational one (below 200) is ignored.
+        """The head of the response; an informational one (below 200) is ignored, and so is a second one.
 
         Args:
             status: The status code.
             headers: The header fields.
         """
-        if status < _OK:
+        if status < _OK or self._response is not None:
             return
         self._pending.clear()
         request = self.request
@@ -198,7 +199,7 @@ class HttpExchange:
         if head.is_stream and request.method in ("GET", "POST"):
             self._events = EventParser(Hold(self.tap.budget))
             self._sink = partial(self._feed, self._events)
-        elif self.group is not None and status != _ACCEPTED:
+        elif (self.group is not None or not self._is_complete) and status != _ACCEPTED:
             self._whole = WholeText(Hold(self.tap.budget))
             self._sink = self._whole.add
         self._decode = decoder(head.coding, self.tap.budget.max_message)
@@ -213,14 +214,15 @@ class HttpExchange:
             data: The part, without framing: what ``Content-Length`` counts, or what the chunks hold.
         """
         self._received += len(data)
-        if self._sink is None:
+        sink = self._sink
+        if sink is None:
             return
         if self._decode is None:
             self._pass_over_response("its Content-Encoding is not known")
             return
         try:
             for piece in self._decode(bytes(data)):
-                self._sink(piece)
+                sink(piece)
         except CodingError:
             self._pass_over_response("it is not what its Content-Encoding says")
         if self._response is not None and self._received == self._response.length:
@@ -249,6 +251,7 @@ class HttpExchange:
         if self.group is not None:
             self.group.end_calls(end)
             self.own_session().drop(self.group)
+        self._end_stream(end)
         self.tap.leave(self)
 
     # Requests.
@@ -368,11 +371,15 @@ class HttpExchange:
             can_resume = events is not None and events.has_id
             if self.group is not None:
                 self._settle(self.group, ending, can_resume=can_resume)
-            if self.session is not None and self.session.is_stream and self.request.method == "GET":
-                self.tap.end_session(self.session)
+            self._end_stream(UNANSWERED)
         finally:
             self._release()
             self.tap.leave(self)
+
+    def _end_stream(self, end: End) -> None:
+        """A session of HTTP+SSE ends with its stream."""
+        if self.session is not None and self.session.is_stream and self.request.method == "GET":
+            self.tap.end_session(self.session, end)
 
     def _settle(self, group: RequestGroup, ending: Ending, *, can_resume: bool) -> None:
         """Decide on what was not answered in this exchange."""
@@ -390,7 +397,7 @@ class HttpExchange:
                 if ending is Ending.CLIENT_CLOSED and self._unread is None:  # it may have left because it was answered
                     self._client_left(group, session)
                 said = f"The answer was passed over: {self._unread}." if self._unread is not None else None
-                group.end_calls(End(is_error=True, text=said, notes={"outcome": Outcome.UNANSWERED}))
+                group.end_calls(UNANSWERED if said is None else End(is_error=True, text=said, notes=UNANSWERED.notes))
                 if group.is_asked and session.key is not None and not session.is_ended:  # about a task
                     session.detach(group)
                     return

@@ -12,7 +12,7 @@ from trio_oplog._recording.http.messages import Part
 from trio_oplog._recording.interceptor import Interceptor
 from trio_oplog._recording.pairing import EVICTED
 from trio_oplog._recording.recorder import Moment, Recorder
-from trio_oplog._recording.suspended import UNANSWERED, SuspendedCalls
+from trio_oplog._recording.suspended import SuspendedCalls
 
 CANCELLED: Final = "notifications/cancelled"
 _ASKS: Final = frozenset({"elicitation/create", "sampling/createMessage"})
@@ -136,7 +136,7 @@ class Session:
             oldest.end_calls(EVICTED)
             self.drop(oldest)
 
-    def end(self, end: End = UNANSWERED) -> None:
+    def end(self, end: End) -> None:
         """The session is over.  Requests whose exchanges are open may still be answered there."""
         self.is_ended = True
         for group in self.groups:

@@ -214,7 +214,7 @@ class HttpTap:
         try:
             head = read_request_head(method, target, headers)
             self._expire_sessions()
-            session = self._session_of(identity, head)
+            session = None if self._closed else self._session_of(identity, head)
         except Exception as error:  # noqa: BLE001
             self.count_mistake(error)
             head = read_request_head("", "", ())
@@ -325,14 +325,14 @@ class HttpTap:
         session.recorder.transport_says(session=optional_name(session_in(target)))
         self._know(session, (exchange.identity, "stream", target))
 
-    def end_session(self, session: Session) -> None:
+    def end_session(self, session: Session, end: End = UNANSWERED) -> None:
         """A session is over."""
         self._forget(session)
-        session.end()
+        session.end(end)
 
     def redirect(self, identity: Identity, response: ResponseHead, group: RequestGroup) -> None:
         """The requests of a group are to be sent again."""
-        end = End(is_error=True, text=f"HTTP {response.status}", notes={"outcome": Outcome.UNANSWERED})
+        end = End(is_error=True, text=f"HTTP {response.status}", notes=UNANSWERED.notes)
         recorder = group.recorder
         at = recorder.now()
         for call in group.take_calls():
@@ -423,9 +423,7 @@ class HttpTap:
         self._sessions[key] = session
         if len(self._sessions) > self._max_sessions:
             self._evicted_sessions += 1
-            oldest = next(iter(self._idle), None) or next(iter(self._sessions.values()))
-            self._forget(oldest)
-            oldest.end(EVICTED)
+            self.end_session(next(iter(self._idle), None) or next(iter(self._sessions.values())), EVICTED)
 
     def _forget(self, session: Session) -> None:
         if session.key is not None and self._sessions.get(session.key) is session:
