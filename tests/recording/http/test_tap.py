@@ -15,8 +15,10 @@ from tests.tapping import (
     answer,
     broken_off,
     call,
+    cancelled,
     ends,
     event,
+    given,
     listen,
     redirected,
     result,
@@ -114,6 +116,16 @@ def test_a_body_that_is_too_long_is_passed_over() -> None:
     said = "The answer was passed over: there was no room for it."
     assert ends(watch.recorded) == [(number, "unanswered", said) for number in "123"]
     assert watch.statistics.passed_over == 4
+    watch.close()
+
+
+def test_so_many_answers_and_cancellations_in_one_body_are_looked_at() -> None:
+    watch = TapWatch()
+    first, last = watch.ask(call(1), **IN_SESSION), watch.ask(call(2), **IN_SESSION)
+    watch.ask([cancelled(1), *(1_023 * [given(7)]), cancelled(2)], **IN_SESSION)
+    assert (ends(watch.recorded), watch.statistics.passed_over) == ([("1", "cancelled", "stop")], 1)
+    answer(last, result(2))
+    first.response_end()
     watch.close()
 
 

@@ -33,6 +33,8 @@ LISTING_MAX: Final = 16_384
 
 _LISTING: Final = "operations/list"
 _PENDING_MAX: Final = 16_384
+# For each of them every open request of the session may have to be looked at.
+_ABOUT_OTHERS_MAX: Final = 1_024
 _MULTIPLE_CHOICES: Final = 300
 _BAD_REQUEST: Final = 400
 _OK: Final = 200
@@ -272,9 +274,12 @@ class HttpExchange:
         if not parts:
             self.tap.tally.unreadable_frames += 1
             return
+        about_others = 0
         for part in parts:
             if part.method is None or part.method == CANCELLED:
-                self._hear_client(part)
+                about_others += 1
+                if about_others <= _ABOUT_OTHERS_MAX:
+                    self._hear_client(part)
                 continue
             self._keep_id(part.id)
             if part.method in FROM_CLIENT:
@@ -282,6 +287,7 @@ class HttpExchange:
                 if self.group is None:
                     self.group = self.own_session().begin_group()
                 self.group.on_client_frame(part.frame)
+        self.tap.passed_over += about_others > _ABOUT_OTHERS_MAX
         self._lists = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
         if self.group is not None:
             self.tap.take_redirected(self.identity, self.request.target, self.group)

@@ -54,7 +54,8 @@ class HttpTapStatistics:
         sessions: Sessions that are open.
         evicted_exchanges: Exchanges that were given up because too many were open.
         evicted_sessions: Sessions that were given up because too many were open.
-        passed_over: Bodies and events that were not read: too long, no room left, or a coding that is not known.
+        passed_over: Bodies and events that were not read, or not all of them: too long, no room left, a coding that is not known,
+            more than 1 024 answers and cancellations in one body.
         unreadable: Bodies and events that held no JSON-RPC message.
         open_calls: Calls that have begun and not ended.
         suspended_calls: Calls that wait for a task to end or for another round of input.
@@ -342,14 +343,13 @@ class HttpTap:
 
     def take_redirected(self, identity: Identity, target: str, group: RequestGroup) -> None:
         """Some of these calls may be ones that were redirected: they are not begun twice."""
-        if not self._redirected:
-            return
-        for call in group.calls:
-            for entry in self._redirected:
-                if entry.identity == identity and entry.target == target and _is_repeated(entry.call, call):
-                    del self._redirected[entry]
-                    group.put_back(entry.call, call)
-                    break
+        waiting = [entry for entry in self._redirected if (entry.identity, entry.target) == (identity, target)]
+        for call in group.calls if waiting else ():
+            entry = next((entry for entry in waiting if _is_repeated(entry.call, call)), None)
+            if entry is not None:
+                waiting.remove(entry)
+                del self._redirected[entry]
+                group.put_back(entry.call, call)
 
     def cancel_without_session(self, identity: Identity, part: Part) -> None:
         """The client takes a request back, and does not say which exchange it was in.
