@@ -119,6 +119,21 @@ def test_a_body_that_is_too_long_is_passed_over() -> None:
     watch.close()
 
 
+def test_what_passes_over_in_a_stream_is_counted_at_once_and_was_probably_the_answer() -> None:
+    watch = TapWatch(max_message=200)
+    for number, end in enumerate(("response_end", "client_closed", "upstream_failed"), 1):
+        exchange = watch.ask(call(number), **IN_SESSION)
+        stream(exchange)
+        exchange.response_data(event(result(number, 200 * "x"), id="e1"))
+        assert watch.statistics.passed_over == number
+        getattr(exchange, end)()
+    said = "The answer was passed over: there was no room for it."
+    assert ends(watch.recorded) == [("1", "unanswered", said), ("2", "unanswered", said)]
+    listen(watch, last_event_id="e1", **IN_SESSION).response_data(event(result(3)))
+    assert ends(watch.recorded)[2:] == [("3", None, "done")]
+    watch.close()
+
+
 def test_so_many_answers_and_cancellations_in_one_body_are_looked_at() -> None:
     watch = TapWatch()
     first, last = watch.ask(call(1), **IN_SESSION), watch.ask(call(2), **IN_SESSION)

@@ -40,6 +40,7 @@ _BAD_REQUEST: Final = 400
 _OK: Final = 200
 _ACCEPTED: Final = 202
 _NOT_FOUND: Final = 404
+_NO_ROOM: Final = "there was no room for it"
 _GREETING: Final = "initialize"
 _MESSAGE: Final = (b"", b"message")
 
@@ -307,8 +308,12 @@ class HttpExchange:
     # Responses.
 
     def _feed(self, events: EventParser, piece: bytes) -> None:
+        passed_over = events.passed_over
         for event in events.feed(piece):
             self._take_event(event)
+        if events.passed_over != passed_over:
+            self._unread = _NO_ROOM
+            self.tap.passed_over += events.passed_over - passed_over
 
     def _take_event(self, event: Event) -> None:
         if event.type == b"endpoint" and self.request.method == "GET" and self.request.session is None:
@@ -336,7 +341,7 @@ class HttpExchange:
         text, is_passed_over = self._whole.take(), self._whole.is_passed_over
         self._whole = None
         if is_passed_over:
-            self._pass_over_response("there was no room for it")
+            self._pass_over_response(_NO_ROOM)
             return
         if text:
             self.group.on_server_frame(text)
@@ -370,13 +375,8 @@ class HttpExchange:
         self.is_over = True
         try:
             self._read_whole()
-            events = self._events
-            if events is not None and events.passed_over:
-                self.tap.passed_over += events.passed_over
-                self._unread = "there was no room for it"
-            can_resume = events is not None and events.has_id
             if self.group is not None:
-                self._settle(self.group, ending, can_resume=can_resume)
+                self._settle(self.group, ending)
             self._end_stream(UNANSWERED)
         finally:
             self._release()
@@ -387,7 +387,7 @@ class HttpExchange:
         if self.session is not None and self.session.is_stream and self.request.method == "GET":
             self.tap.end_session(self.session, end)
 
-    def _settle(self, group: RequestGroup, ending: Ending, *, can_resume: bool) -> None:
+    def _settle(self, group: RequestGroup, ending: Ending) -> None:
         """Decide on what was not answered in this exchange."""
         session = self.own_session()
         response = self._response
@@ -396,7 +396,7 @@ class HttpExchange:
                 self.tap.redirect(self.identity, response, group)
             elif response is not None and response.status >= _BAD_REQUEST:
                 group.end_calls(_http_error(response, b""))
-            elif self._comes_elsewhere(session, response, can_resume=can_resume):
+            elif self._comes_elsewhere(session, ending):
                 session.detach(group)
                 return
             else:
@@ -409,11 +409,14 @@ class HttpExchange:
                     return
         session.drop(group)
 
-    def _comes_elsewhere(self, session: Session, response: ResponseHead | None, *, can_resume: bool) -> bool:
+    def _comes_elsewhere(self, session: Session, ending: Ending) -> bool:
         """Whether the answers may come on another exchange of the session."""
         if session.key is None or session.is_ended:
             return False
-        return session.is_stream or can_resume or (response is not None and response.status == _ACCEPTED)
+        if self._unread is not None and ending is not Ending.UPSTREAM_FAILED:  # more likely they have come
+            return False
+        can_resume = self._events is not None and self._events.has_id
+        return session.is_stream or can_resume or (self._response is not None and self._response.status == _ACCEPTED)
 
     def _client_left(self, group: RequestGroup, session: Session) -> None:
         if self.request.is_alone:
