@@ -54,6 +54,10 @@ class EventParser:
             The events that are complete with it.
         """
         events: list[Event] = []
+        if data and b"\n" not in data and b"\r" not in data:  # of a long line, which is seen at the speed of memchr
+            self._after_cr = False
+            self._keep(data)
+            return events
         for line in data.splitlines(keepends=True):
             if self._after_cr:
                 self._after_cr = False
