@@ -189,6 +189,15 @@ def test_a_response_may_begin_before_the_request_has_ended(watch: TapWatch) -> N
     assert len(watch.recorded) == 1
 
 
+def test_what_comes_beyond_the_length_of_a_response_is_not_held(watch: TapWatch) -> None:
+    exchange = watch.ask(call())
+    exchange.response_head(200, [(b"content-length", b"0")])
+    exchange.response_data(json.dumps(result()).encode())
+    assert watch.tap.budget.held == 0
+    exchange.response_end()
+    assert ends(watch.recorded) == [("1", "unanswered", None)]
+
+
 def test_a_second_head_is_ignored(watch: TapWatch) -> None:
     exchange = watch.ask(call())
     exchange.response_head(200, [])

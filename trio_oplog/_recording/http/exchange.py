@@ -339,7 +339,7 @@ class HttpExchange:
         if self._whole is None or self.group is None:
             return
         text, is_passed_over = self._whole.take(), self._whole.is_passed_over
-        self._whole = None
+        self._whole = self._sink = None
         if is_passed_over:
             self._pass_over_response(_NO_ROOM)
             return
