@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     )
     from trio_oplog._recording import (
         FrameObserver,
+        HttpExchange,
+        HttpTap,
+        HttpTapStatistics,
         Interceptor,
         InterceptorStatistics,
         Payload,
@@ -67,6 +70,9 @@ __all__ = [
     "DrainReport",
     "DropReason",
     "FrameObserver",
+    "HttpExchange",
+    "HttpTap",
+    "HttpTapStatistics",
     "Interceptor",
     "InterceptorStatistics",
     "ListClient",
@@ -110,7 +116,8 @@ _HOMES = {
         *("Approval", "ArgumentsMeta", "Config", "Context", "DecidedBy", "Operation", "Outcome", "ResultMeta", "Submitter"),
     ),
     "trio_oplog._recording": (
-        *("FrameObserver", "Interceptor", "InterceptorStatistics", "Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
+        *("FrameObserver", "HttpExchange", "HttpTap", "HttpTapStatistics", "Interceptor", "InterceptorStatistics"),
+        *("Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
