@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import trio
 
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import open_destination, secret_option, workspace_option
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
 from trio_oplog._delivery import Client
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._listing import ListClient
@@ -97,7 +98,7 @@ def command(
     Each client gets a server of its own: a connection to --upstream, or a COMMAND that speaks on its standard input and
     output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait.
     """
-    host, port = _address(listen)
+    host, port = read_address(listen, example="127.0.0.1:8086")
     authenticator = _authenticator(host, tokens, workspace)
     servers = _upstream(upstream, words, max_frame, grace)
 
@@ -120,13 +121,6 @@ def command(
             click.echo(_summary(gateway, client), err=True)
 
     trio.run(serve)
-
-
-def _address(listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 0xFFFF or not host:
-        raise click.BadParameter("must be HOST:PORT, such as 127.0.0.1:8086.", param_hint="--listen")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _authenticator(host: str, tokens: Path | None, workspace: str) -> Authenticator:
@@ -162,26 +156,14 @@ def _upstream(url: str | None, words: Sequence[str], max_frame: int, grace: floa
 
 async def _serve(gateway: Gateway, host: str, port: int) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        listeners = await open_listeners(host, port)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_when_told, gateway, signals, nursery.cancel_scope)
+            nursery.start_soon(stop_when_told, gateway, signals, nursery.cancel_scope)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.serve, listeners)
                 for listener in listeners:
-                    click.echo(f"listening on ws://{_name(listener)}", err=True)
+                    click.echo(f"listening on ws://{name_of(listener)}", err=True)
             nursery.cancel_scope.cancel()
-
-
-def _name(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def _stop_when_told(gateway: Gateway, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await anext(signals)
-    gateway.stop()
-    await anext(signals)
-    scope.cancel()
 
 
 def _summary(gateway: Gateway, client: Client) -> str:
