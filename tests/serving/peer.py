@@ -63,18 +63,13 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, *, limits: HTTPLimits | None = None, grace: float = PLENTY, has_lifespan: bool = False
+    app: ASGIApp, *, limits: HTTPLimits | None = None, grace: float = PLENTY, has_lifespan: bool = False, most: float = PLENTY
 ) -> AsyncIterator[Served]:
     """A server on a free port, which is stopped at the end; no descriptor is left then."""
-
-    async def without_lifespan(scope: Any, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
-        await app(scope, receive, send)
-
     before = descriptors()
-    server = HTTPServer(app if has_lifespan else without_lifespan, limits=limits or HTTPLimits(), grace=grace)
+    server = HTTPServer(app if has_lifespan else for_requests(app), limits=limits or HTTPLimits(), grace=grace)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    with trio.fail_after(PLENTY):
+    with trio.fail_after(most):
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, listeners)
             yield Served(server, listeners[0].socket.getsockname()[1], nursery)
@@ -82,6 +77,16 @@ async def serving(
     assert server.statistics().open_connections == 0
     assert server.statistics().connection_failures == 0
     assert descriptors() == before
+
+
+def for_requests(app: ASGIApp) -> ASGIApp:
+    """The same app, which says that it has no lifespan."""
+
+    async def without_lifespan(scope: Any, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await app(scope, receive, send)
+
+    return without_lifespan
 
 
 def descriptors() -> int:

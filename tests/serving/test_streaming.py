@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -20,6 +21,7 @@ from tests.serving.peer import (
     RESET,
     converse,
     echo,
+    for_requests,
     read_all,
     read_body,
     read_until,
@@ -27,7 +29,7 @@ from tests.serving.peer import (
     reset,
     serving,
 )
-from trio_oplog._serving import ClientDisconnectedError, HTTPLimits
+from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer
 from trio_oplog._serving.lifespan import Message, Receive, Send
 
 START: Message = {"type": "http.response.start", "status": 200}
@@ -415,3 +417,37 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
         assert not (await read_all(stream)).endswith(b"0\r\n\r\n")
     assert served.server.statistics().timeouts == 1
     assert served.server.statistics().app_failures == 0
+
+
+async def test_messages_that_are_sent_at_once_do_not_mix() -> None:
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await send(START)
+        async with trio.open_nursery() as nursery:
+            for letter in (b"a", b"b"):
+                nursery.start_soon(send, part(letter * 5_000_000))
+        await send(part(more=False))
+
+    async with serving(app) as served, http_client() as http:
+        content = (await http.get(f"http://127.0.0.1:{served.port}/")).content
+        assert content in (b"a" * 5_000_000 + b"b" * 5_000_000, b"b" * 5_000_000 + b"a" * 5_000_000)
+
+
+async def test_a_client_on_a_unix_socket_is_served(tmp_path: Path) -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await send(START)
+        await send(part(more=False))
+
+    socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    await socket.bind(str(tmp_path / "socket"))
+    socket.listen()
+    server = HTTPServer(for_requests(app))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, [trio.SocketListener(socket)])
+        async with await trio.open_unix_socket(str(tmp_path / "socket")) as stream:
+            await stream.send_all(request())
+            await read_until(stream, b"0\r\n\r\n")
+        server.stop()
+    assert [(scope["client"], scope["server"]) for scope in scopes] == [(None, (str(tmp_path / "socket"), None))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import PurePath
@@ -11,7 +12,7 @@ from typing import Final
 import h11
 import trio
 
-from trio_oplog._serving.exchange import Exchange, Wires
+from trio_oplog._serving.exchange import AppError, Exchange, Wires
 from trio_oplog._serving.inbound import Inbound
 from trio_oplog._serving.lifespan import ASGIApp
 from trio_oplog._serving.limits import Counters, HTTPLimits
@@ -73,18 +74,9 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the client until one of both has had enough.  Raises nothing that is the client's doing or the app's."""
-        try:
-            if await self._shake_hands():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read)
-                    await self._serve()
-                    await self._linger()
-                    nursery.cancel_scope.cancel()
-        except Exception as error:  # noqa: BLE001 - the end of one connection is never the end of the others
-            self._counters.connection_failures += 1
-            log.error("a connection failed: %s", describe(error))  # noqa: TRY400 - a traceback may hold what the client sent
+        await self._contain(self._talk)
         with trio.move_on_after(_CLOSE_TIMEOUT):
-            await self._stream.aclose()
+            await self._contain(self._stream.aclose)
 
     def evict(self) -> None:
         """End it at once.  Only while it waits for a request."""
@@ -101,7 +93,23 @@ class Connection:
         if self._exchange is not None:
             self._exchange.leave()
 
+    async def _contain(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Let a defect end this connection, and never another one; also when it meets a cancellation."""
+        try:
+            await part()
+        except* Exception as group:  # noqa: BLE001 - whatever it is
+            self._counters.connection_failures += 1
+            log.error("a connection failed: %s", describe(group))  # noqa: TRY400 - a traceback may hold what the client sent
+
     # The tasks.
+
+    async def _talk(self) -> None:
+        if await self._shake_hands():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._contain, self._read)
+                await self._contain(self._serve)
+                await self._contain(self._linger)
+                nursery.cancel_scope.cancel()
 
     async def _shake_hands(self) -> bool:
         """Whether there is a client to talk to."""
@@ -197,22 +205,18 @@ class Connection:
     async def _answer(self, scope: Scope, exchange: Exchange) -> None:
         """Let the app answer a request, or do so in its stead."""
         self._counters.requests += 1
-        failure = "it returned without a whole response"
+        status: int | None = None
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except ClientDisconnectedError:
-            pass
-        except Exception as error:  # noqa: BLE001 - the app may raise whatever it likes
-            failure = describe(error)
-        else:
-            if exchange.is_complete:
-                return
-        status = exchange.refusal
-        if self._outbound.is_usable and not exchange.was_told_to_leave:
+            if not exchange.is_complete:
+                raise AppError("the app returned without a whole response")  # noqa: TRY301 - it is as good as the app's own
+        except* Exception as group:  # noqa: BLE001 - the app may raise whatever it likes, also when it is cancelled
+            status = exchange.refusal
             # An app that was told that its client has left may end however it likes.
-            self._counters.app_failures += 1
-            log.error("the app failed at a request: %s", failure)
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            if self._outbound.is_usable and not exchange.was_told_to_leave:
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                self._counters.app_failures += 1
+                log.error("the app failed at a request: %s", describe(group))  # noqa: TRY400 - a traceback may hold payloads
         if status is not None and not exchange.has_begun:
             await self._respond(status, with_body=scope["method"] != "HEAD")
 
@@ -246,10 +250,8 @@ class Connection:
         if self._may_client_send and self._outbound.is_usable:
             with trio.move_on_after(_LINGER):
                 if isinstance(self._stream, trio.SocketStream):
-                    try:
+                    with suppress(trio.BrokenResourceError):
                         await self._stream.send_eof()
-                    except trio.BrokenResourceError:
-                        return
                 while await self._inbound.take():
                     pass
 
