@@ -22,7 +22,14 @@ GET = b"GET " + PATH + b" HTTP/1.1"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-PRIORITY = b"\x00\x00\x05\x02\x00\x00\x00\x00\x03\x00\x00\x00\x00\x10"
+PRIORITIES = b"".join(
+    b"\x00\x00\x05\x02\x00" + (2 * number + 1).to_bytes(4, "big") + b"\x00\x00\x00\x00\x10" for number in range(1001)
+)
+# Indexed fields of HPACK's static table, and literals of ":path" and ":method".
+HEADERS_OF_A_PATH = b"\x00\x00\x09\x01\x05\x00\x00\x00\x01\x82\x86\x44\x02/\xff\x41\x01x"
+HEADERS_OF_A_METHOD = b"\x00\x00\x08\x01\x05\x00\x00\x00\x01\x42\x01\xff\x84\x86\x41\x01x"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: "
 WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
 
@@ -130,13 +137,23 @@ ANSWERED = (
     _is_answered("an upgrade to WebSocket with an odd key", request(WEBSOCKET + b"Sec-WebSocket-Key: \xff\xfe\r\n")),
     _is_answered("an upgrade to WebSocket with an odd protocol", request(WEBSOCKET + b"Sec-WebSocket-Protocol: \x80,\xff\r\n")),
     _is_answered("an upgrade to WebSocket with odd extensions", request(WEBSOCKET + b"Sec-WebSocket-Extensions: ;;=\xff\r\n")),
+    _is_answered("an upgrade to WebSocket with an odd header", request(WEBSOCKET + KEY + b"X-Odd: \xff\xfe\r\n")),
+    _is_answered("a whole upgrade with an odd protocol", request(WEBSOCKET + KEY + b"Sec-WebSocket-Protocol: \x80,\xff\r\n")),
+    _is_answered("a whole upgrade with odd extensions", request(WEBSOCKET + KEY + b"Sec-WebSocket-Extensions: \xff;a=\xff\r\n")),
+    _is_answered("a whole upgrade with an odd upgrade", request(WEBSOCKET + KEY + b"Upgrade: \xff\r\n")),
+    _is_answered("an upgrade to h2c whose settings are no base64", request(H2C + b"!!!\r\n")),
+    _is_answered("an upgrade to h2c whose settings are cut", request(H2C + b"AAQ\r\n")),
+    _is_answered("an upgrade to h2c whose settings are out of range", request(H2C + b"AAT_____\r\n")),
+    _is_answered("an upgrade to h2c whose settings are no ASCII", request(H2C + b"\xff\r\n")),
     _is_answered("an upgrade to WebSocket version 99", request(WEBSOCKET.replace(b"13", b"99"))),
     _is_answered("an upgrade to something with \xff", request(b"Connection: Upgrade\r\nUpgrade: \xff\r\n")),
 )
 
 REFUSED = (
     _is_refused("HTTP/2 with prior knowledge", PREFACE + SETTINGS, status=505),
-    _is_refused("1001 PRIORITY frames", PREFACE + SETTINGS + PRIORITY * 1001, status=505),
+    _is_refused("1001 PRIORITY frames", PREFACE + SETTINGS + PRIORITIES, status=505),
+    _is_refused("0xff in the path of HTTP/2", PREFACE + SETTINGS + HEADERS_OF_A_PATH, status=505),
+    _is_refused("0xff in the method of HTTP/2", PREFACE + SETTINGS + HEADERS_OF_A_METHOD, status=505),
     _line("HTTP/2.0 without a preface", b"GET / HTTP/2.0", 505),
     _line("HTTP/1.2", b"GET / HTTP/1.2", 505),
     _line("HTTP/0.8", b"GET / HTTP/0.8", 505),

@@ -17,12 +17,14 @@ HTTP/1.1 only: no HTTP/2, no upgrades.  Knows nothing of operations.
 
 from __future__ import annotations
 
+from trio_oplog._serving.exchange import AbortedError
 from trio_oplog._serving.limits import HTTPLimits, HTTPServerStatistics
 from trio_oplog._serving.outbound import ClientDisconnectedError
 from trio_oplog._serving.server import GRACE, HTTPServer, with_tls
 
 __all__ = [
     "GRACE",
+    "AbortedError",
     "ClientDisconnectedError",
     "HTTPLimits",
     "HTTPServer",

@@ -12,7 +12,7 @@ from typing import Final
 import h11
 import trio
 
-from trio_oplog._serving.exchange import AppError, Exchange, Wires
+from trio_oplog._serving.exchange import AbortedError, AppError, Exchange, Wires
 from trio_oplog._serving.inbound import Inbound
 from trio_oplog._serving.lifespan import ASGIApp
 from trio_oplog._serving.limits import Counters, HTTPLimits
@@ -210,6 +210,8 @@ class Connection:
             await self._app(scope, exchange.receive, exchange.send)
             if not exchange.is_complete:
                 raise AppError("the app returned without a whole response")  # noqa: TRY301 - it is as good as the app's own
+        except* AbortedError:
+            pass
         except* Exception as group:  # noqa: BLE001 - the app may raise whatever it likes, also when it is cancelled
             status = exchange.refusal
             # An app that was told that its client has left may end however it likes.

@@ -25,6 +25,10 @@ class AppError(Exception):
     """An app broke the ASGI protocol."""
 
 
+class AbortedError(Exception):
+    """An app raises this to end its client's connection in the middle of a response where that is no fault of its own."""
+
+
 @frozen
 class Wires:
     """What the exchanges of one connection have in common.
