@@ -335,7 +335,11 @@ async def test_a_redirect_of_the_upstream_to_itself_comes_back_through_the_proxy
 
 
 @pytest.mark.parametrize("kind", [b"text/event-stream; charset=utf-8", b"application/json"])
-async def test_when_the_proxy_ends_a_stream_of_events_ends_cleanly_and_nothing_else_looks_whole(kind: bytes) -> None:
+async def test_when_the_proxy_ends_a_stream_of_events_ends_cleanly_and_nothing_else_looks_whole(
+    kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog._serving.server._FAREWELL", PLENTY / 3)
+
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await read_body(receive)
         await send(START | {"headers": [(b"content-type", kind)]})

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.serving.peer import EOF, STATUS, converse, echo, read_all, read_body, read_until, request, reset, serving
+from tests.serving.peer import EOF, PLENTY, STATUS, converse, echo, read_all, read_body, read_until, request, reset, serving
 from tests.serving.test_streaming import CHUNKED, POST, START, part
 from trio_oplog import ConfigError
 from trio_oplog._serving import HTTPLimits
@@ -30,7 +30,7 @@ def test_a_limit_is_more_than_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", request()[:-2], b"\r\n\r\n"])
 async def test_a_client_that_does_not_come_out_with_its_first_request_is_cut_off(said: bytes) -> None:
-    async with serving(echo, limits=HTTPLimits(head_timeout=SOON, idle_timeout=NEVER)) as served:
+    async with serving(echo, limits=HTTPLimits(head_timeout=10 * SOON, idle_timeout=NEVER)) as served:
         answer = await served.ask(said)
         assert answer == b"" if not said.strip() else answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert served.server.statistics().timeouts == bool(said.strip())
@@ -45,15 +45,20 @@ async def test_empty_lines_do_not_buy_time() -> None:
 
 
 async def test_a_connection_may_be_idle_for_longer_than_a_head_may_take() -> None:
-    async with (
-        serving(echo, limits=HTTPLimits(head_timeout=SOON, idle_timeout=NEVER)) as served,
-        await served.connect() as stream,
-    ):
+    async with serving(echo, limits=HTTPLimits(idle_timeout=NEVER)) as served, await served.connect() as stream:
+
+        async def time_left() -> float:
+            await wait_all_tasks_blocked(0.001)
+            [connection] = served.server._waiting
+            return connection._head_scope.deadline - trio.current_time()
+
+        assert await time_left() <= HTTPLimits().head_timeout
         await stream.send_all(request())
         await read_until(stream, b"\r\n\r\n")
-        await trio.sleep(4 * SOON)
+        assert await time_left() > NEVER / 2
         await stream.send_all(request()[:-2])
-        assert (await read_all(stream)).startswith(b"HTTP/1.1 408 ")
+        while await time_left() > HTTPLimits().head_timeout:
+            pass
 
 
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
@@ -143,7 +148,8 @@ async def busy(scope: Any, receive: Receive, send: Send) -> None:
     await receive()
 
 
-async def test_when_all_are_busy_one_more_is_refused_politely() -> None:
+async def test_when_all_are_busy_one_more_is_refused_politely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_oplog._serving.server._REFUSAL_TIMEOUT", PLENTY)
     async with serving(busy, limits=HTTPLimits(max_connections=1)) as served:
         async with await served.connect() as stream:
             await stream.send_all(request())

@@ -18,6 +18,12 @@ from trio_oplog._serving.lifespan import Message, Receive, Send
 DONE = part(more=False)
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time enough for requests on their way on a machine that is busy with something else."""
+    monkeypatch.setattr("trio_oplog._serving.connection._STOP_DELAY", PLENTY / 3)
+
+
 async def test_a_request_that_has_begun_is_finished_and_its_connection_ends() -> None:
     begun, goes_on = trio.Event(), trio.Event()
 
@@ -37,8 +43,7 @@ async def test_a_request_that_has_begun_is_finished_and_its_connection_ends() ->
         assert said.endswith(b"5\r\nwhole\r\n0\r\n\r\n")
 
 
-async def test_an_idle_connection_ends_soon_and_a_request_on_its_way_is_still_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_oplog._serving.connection._STOP_DELAY", PLENTY / 3)
+async def test_an_idle_connection_ends_soon_and_a_request_on_its_way_is_still_answered(patience: None) -> None:
     async with serving(echo) as served, await served.connect() as used, await served.connect() as fresh:
         await used.send_all(request())
         await read_until(used, b"\r\n\r\n")
@@ -56,7 +61,7 @@ async def test_idle_connections_hold_nothing_up() -> None:
         assert await read_all(used) == await read_all(fresh) == b""
 
 
-async def test_a_response_that_ends_while_the_server_stops_ends_its_connection() -> None:
+async def test_a_response_that_ends_while_the_server_stops_ends_its_connection(patience: None) -> None:
     begun, goes_on = trio.Event(), trio.Event()
 
     async def app(scope: Any, receive: Receive, send: Send) -> None:
@@ -96,7 +101,8 @@ async def test_an_app_that_asks_learns_of_the_stop_at_once() -> None:
         assert (await read_all(stream)).endswith(b"4\r\nlast\r\n0\r\n\r\n")
 
 
-async def test_an_app_that_waits_for_its_clients_leaving_is_told_after_the_grace_period() -> None:
+async def test_an_app_that_waits_for_its_clients_leaving_is_told_after_the_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_oplog._serving.server._FAREWELL", PLENTY / 3)
     begun = trio.Event()
     told: list[Message] = []
 
@@ -162,7 +168,7 @@ async def test_an_app_that_fails_when_it_is_cancelled_ends_nothing_else(
     assert "payload" not in caplog.text
 
 
-async def test_who_has_connected_before_the_stop_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_has_connected_before_the_stop_is_served(patience: None) -> None:
     server = HTTPServer(for_requests(echo))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with trio.fail_after(PLENTY):
@@ -191,7 +197,7 @@ async def test_cancelling_ends_everything_at_once() -> None:
             assert await read_all(stream) == await read_all(idle) == b""
 
 
-async def test_no_request_is_lost_when_servers_follow_one_another_under_load() -> None:
+async def test_no_request_is_lost_when_servers_follow_one_another_under_load(patience: None) -> None:
     """Clients that keep their connections, and are always about to send the next request."""
     done: set[tuple[int, int]] = set()
     stopped = False
