@@ -87,6 +87,16 @@ async def test_a_body_that_comes_too_slowly_is_cut_off_however_it_is_spread() ->
     assert served.server.statistics().timeouts == 1
 
 
+async def test_the_rest_of_a_body_that_nobody_wants_is_too_slow_once() -> None:
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(part(more=False))
+
+    async with serving(app, limits=HTTPLimits(body_timeout=SOON)) as served:
+        assert await converse(served.port, [request(b"Content-Length: 3\r\n", line=POST)], None) == [200]
+    assert served.server.statistics().timeouts == 1
+
+
 async def test_time_in_which_the_app_does_not_ask_for_the_body_is_not_the_clients() -> None:
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         assert (await receive())["body"] == b"a"

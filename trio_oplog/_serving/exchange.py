@@ -169,7 +169,7 @@ class Exchange:
 
     async def drain(self, limit: int) -> None:
         """Read the rest of the body and throw it away, if that is ``limit`` bytes or less; else stop anywhere."""
-        while not self.is_received and limit > 0:
+        while not self.is_received and self.refusal is None and limit > 0:
             try:
                 limit -= max(1, len(await self._read()))
             except (h11.RemoteProtocolError, ClientDisconnectedError):

@@ -31,7 +31,8 @@ class HTTPLimits:
             One that has begun is answered with 408 then.
         idle_timeout: How long a connection may be idle between two requests.
         body_timeout: How long the server waits for the bytes of a body in all, on top of the time that ``min_body_rate`` allows
-            for them.  Time that the app does not wait for the body does not count.  Too slow a body is answered with 408.
+            for them.  Time that the app does not wait for the body does not count.  A body that is too slow is
+            answered with 408, unless the app answers it in another way.
         min_body_rate: Bytes a second.
         send_timeout: How long a client may take to accept up to 64 KiB of a response; the connection is cut then.
     """
