@@ -81,7 +81,7 @@ class Proxied:
 
 @asynccontextmanager
 async def proxied(
-    upstream: ASGIApp, *, grace: float = PLENTY, pending_ids: Sequence[str] = (), upstream_grace: float = 0.01
+    upstream: ASGIApp, *, grace: float = PLENTY, pending_ids: Sequence[str] = (), upstream_grace: float = 0.01, **options: Any
 ) -> AsyncIterator[Proxied]:
     observers: list[Observer] = []
 
@@ -94,7 +94,7 @@ async def proxied(
         transport = await stack.enter_async_context(
             httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=None))
         )
-        proxy = HTTPProxy(f"http://127.0.0.1:{real.port}/mcp", transport, observe)
+        proxy = HTTPProxy(f"http://127.0.0.1:{real.port}/mcp", transport, observe, **options)
         yield Proxied(
             await stack.enter_async_context(serving(proxy, grace=grace, has_lifespan=True, counts=False)), real, observers
         )
@@ -353,6 +353,21 @@ async def test_when_the_proxy_ends_a_stream_of_events_ends_cleanly_and_nothing_e
         assert (await read_all(stream)).endswith(b"0\r\n\r\n") is (b"event" in kind)
     # The client has not left.
     assert found.observers[0].shown[-1][0] == "response"
+
+
+async def test_the_upstream_sees_the_gateways_headers_instead_of_the_clients() -> None:
+    heard: list[Headers] = []
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        heard.append(raw(scope))
+        await send(START)
+        await send(part(more=False))
+
+    options = {"headers": [(b"X-Api-Key", b"k"), (b"Host", b"named")], "withheld": [b"Authorization"]}
+    async with proxied(app, **options) as found, await found.connect() as stream:
+        await stream.send_all(request(b"authorization: Bearer ours\r\nx-api-key: theirs\r\nAccept: */*\r\n"))
+        await read_until(stream, b"0\r\n\r\n")
+    assert heard == [[(b"Host", b"named"), (b"X-Api-Key", b"k"), (b"Accept", b"*/*")]]
 
 
 async def test_the_connections_to_the_upstream_are_kept() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, Protocol, Self
@@ -67,6 +67,9 @@ class HTTPProxy:
         origin: Where the upstream is, ``http`` or ``https``.  Its path and query are not used.
         transport: How it is reached; the caller closes it.  It must not limit its connections, since each silent stream has one.
         observe: Is called with the scope of each request.
+        headers: Headers that the upstream gets in every request, instead of those of the same names from the client.
+        withheld: Names of the client's headers that are not for the upstream, such as ``authorization`` where its token is the
+            gateway's.
         connect_timeout: How long connecting to the upstream may take, in seconds.
 
     Raises:
@@ -79,6 +82,8 @@ class HTTPProxy:
         transport: httpx.AsyncBaseTransport,
         observe: Callable[[MutableMapping[str, Any]], ExchangeObserver],
         *,
+        headers: Headers = (),
+        withheld: Iterable[bytes] = (),
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         url = check_url(origin)
@@ -86,6 +91,10 @@ class HTTPProxy:
         self._prefix = b"%s://%s" % (self._origin.raw_scheme, self._origin.netloc)
         self._transport = transport
         self._observe = observe
+        self._headers = list(headers)
+        if all(name.lower() != b"host" for name, _ in headers):
+            self._headers.insert(0, (b"Host", self._origin.netloc))
+        self._withheld = {b"expect", *(name.lower() for name, _ in self._headers), *(name.lower() for name in withheld)}
         self._timeouts = {"connect": connect_timeout, "read": None, "write": None, "pool": None}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -138,8 +147,7 @@ class HTTPProxy:
 
     def _make_request(self, scope: MutableMapping[str, Any], body: httpx.AsyncByteStream) -> httpx.Request:
         raw: Headers = scope.get("extensions", {}).get("trio_oplog", {}).get("raw_headers", scope["headers"])
-        headers = [(name, value) for name, value in _end_to_end(raw) if name.lower() not in (b"host", b"expect")]
-        headers.insert(0, (b"Host", self._origin.netloc))
+        headers = [*self._headers, *(header for header in _end_to_end(raw) if header[0].lower() not in self._withheld)]
         if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
             headers.append((b"Transfer-Encoding", b"chunked"))
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
