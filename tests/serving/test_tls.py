@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import trio
 from tests.serving.peer import PLENTY, descriptors, echo, for_requests, read_all, read_until, request
 from tests.serving.test_limits import busy
 from trio_oplog import ConfigError
-from trio_oplog._serving import HTTPLimits, HTTPServer, with_tls
+from trio_oplog._serving import HTTPLimits, HTTPServer, tls_context
 from trio_oplog._serving.lifespan import ASGIApp
 
 CERTIFICATE = Path(__file__).with_name("certificate.pem")
@@ -30,7 +31,7 @@ async def serving(app: ASGIApp, **limits: Any) -> AsyncIterator[tuple[HTTPServer
     plain = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with trio.fail_after(PLENTY):
         async with trio.open_nursery() as nursery:
-            await nursery.start(server.serve, with_tls(plain, CERTIFICATE, KEY))
+            await nursery.start(partial(server.serve, plain, tls=tls_context(CERTIFICATE, KEY)))
             yield server, plain[0].socket.getsockname()[1]
             server.stop()
     assert server.statistics().connection_failures == 0
@@ -87,4 +88,4 @@ async def test_one_connection_too_many_is_closed() -> None:
 @pytest.mark.parametrize(("certificate", "key"), [("gone", KEY), (CERTIFICATE, CERTIFICATE), (KEY, KEY)])
 async def test_files_that_are_no_certificate_and_key_are_refused(certificate: Path | str, key: Path) -> None:
     with pytest.raises(ConfigError, match="certificate and its key cannot be used"):
-        with_tls([], Path(certificate), key)
+        tls_context(Path(certificate), key)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import ssl
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +13,7 @@ import trio
 from trio_oplog._cli.destination import default_store, read_secret, secret_option
 from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
 from trio_oplog._errors import ConfigError
-from trio_oplog._serving import HTTPServer, with_tls
+from trio_oplog._serving import HTTPServer, tls_context
 from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
 
 
@@ -31,7 +33,12 @@ def command(listen: str, url: str | None, secret_file: Path | None, certificate:
     host, port = read_address(listen, example="127.0.0.1:8088")
     if (certificate is None) != (key is None):
         raise click.UsageError("TLS needs both --tls-certificate and --tls-key.")
-    tls = (certificate, key) if certificate is not None and key is not None else None
+    tls = None
+    try:
+        if certificate is not None and key is not None:
+            tls = tls_context(certificate, key)
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.problem}.", param_hint="--tls-certificate") from None
     secret = read_secret(secret_file)
     try:
         store = open_store(url or default_store())
@@ -40,20 +47,16 @@ def command(listen: str, url: str | None, secret_file: Path | None, certificate:
     trio.run(_collect, host, port, store, secret, tls)
 
 
-async def _collect(host: str, port: int, store: Store, secret: str, tls: tuple[Path, Path] | None) -> None:
+async def _collect(host: str, port: int, store: Store, secret: str, tls: ssl.SSLContext | None) -> None:
     server = HTTPServer(create_app(store, secret))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with store:
-            plain = await open_listeners(host, port)
-            try:
-                listeners = plain if tls is None else with_tls(plain, *tls)
-            except ConfigError as error:
-                raise click.BadParameter(f"{error.problem}.", param_hint="--tls-certificate") from None
+            listeners = await open_listeners(host, port)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stop_when_told, server, signals, nursery.cancel_scope)
                 async with trio.open_nursery() as serving:
-                    await serving.start(server.serve, listeners)
-                    for listener in plain:
+                    await serving.start(partial(server.serve, listeners, tls=tls))
+                    for listener in listeners:
                         where = f"{'http' if tls is None else 'https'}://{name_of(listener)}{DEFAULT_PATH}"
                         click.echo(f"collecting on {where} into {store.url}", err=True)
                 nursery.cancel_scope.cancel()

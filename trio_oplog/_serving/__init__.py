@@ -20,7 +20,7 @@ from __future__ import annotations
 from trio_oplog._serving.exchange import AbortedError
 from trio_oplog._serving.limits import HTTPLimits, HTTPServerStatistics
 from trio_oplog._serving.outbound import ClientDisconnectedError
-from trio_oplog._serving.server import GRACE, HTTPServer, with_tls
+from trio_oplog._serving.server import GRACE, HTTPServer, tls_context
 
 __all__ = [
     "GRACE",
@@ -29,5 +29,5 @@ __all__ = [
     "HTTPLimits",
     "HTTPServer",
     "HTTPServerStatistics",
-    "with_tls",
+    "tls_context",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import trio
 
@@ -27,8 +27,6 @@ _FAREWELL: Final = 1.0
 _ACCEPT_REST: Final = 1.0
 _REFUSING_MAX: Final = 64
 _REFUSAL_TIMEOUT: Final = 0.5
-
-Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 
 
 class HTTPServer:
@@ -85,14 +83,19 @@ class HTTPServer:
         self._stopping.set()
 
     async def serve(
-        self, listeners: Sequence[Listener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        tls: ssl.SSLContext | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until ``stop`` is called, and then until every request has ended: within the grace period and one second.
 
         When it returns, raises or is cancelled, no connection is open, and the app's lifespan is over.  Once only.
 
         Args:
-            listeners: Where clients connect to, as from ``trio.open_tcp_listeners`` or ``with_tls``.  They are closed at the end.
+            listeners: Where clients connect to, as from ``trio.open_tcp_listeners``.  They are closed at the end.
+            tls: Speak TLS with them, as from ``tls_context``.
             task_status: For ``nursery.start``: clients can connect when it returns.
 
         Raises:
@@ -105,7 +108,7 @@ class HTTPServer:
                 await lifespan.start()
                 if lifespan.failure is None:
                     nursery.start_soon(self._stop_after, lifespan)
-                    await self._serve(listeners, task_status)
+                    await self._serve(listeners, tls, task_status)
                 lifespan.shut_down()
         finally:
             with trio.CancelScope(shield=True):
@@ -119,10 +122,13 @@ class HTTPServer:
         if lifespan.failure is not None:
             self.stop()
 
-    async def _serve(self, listeners: Sequence[Listener], task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(
+        self, listeners: Sequence[trio.SocketListener], tls: ssl.SSLContext | None, task_status: trio.TaskStatus[None]
+    ) -> None:
+        accept = [listener if tls is None else trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                await accepting.start(partial(trio.serve_listeners, self._handle, list(listeners), handler_nursery=connections))
+                await accepting.start(partial(trio.serve_listeners, self._handle, accept, handler_nursery=connections))
                 task_status.started()
                 await self._stopping.wait()
                 with trio.move_on_after(_ACCEPT_REST):
@@ -183,23 +189,21 @@ class HTTPServer:
             self._refusing -= 1
 
 
-async def _until_none_waits(listeners: Sequence[Listener]) -> None:
+async def _until_none_waits(listeners: Sequence[trio.SocketListener]) -> None:
     """Let the accepting tasks take what has connected: it would be reset when the listeners are closed."""
     poll = select.poll()
     for listener in listeners:
-        plain = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
-        poll.register(cast("trio.SocketListener", plain).socket.fileno(), select.POLLIN)
+        poll.register(listener.socket.fileno(), select.POLLIN)
     while poll.poll(0):
         await trio.lowlevel.checkpoint()
 
 
-def with_tls(listeners: Sequence[trio.SocketListener], certificate: Path, key: Path) -> list[trio.SSLListener[trio.SocketStream]]:
-    """The same listeners, over TLS.
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """What ``HTTPServer.serve`` needs to speak TLS.
 
     Args:
-        listeners: For ``HTTPServer.serve``.
         certificate: A PEM file with the certificate and those that lead to a trusted one.
-        key: A PEM file with the private key, unencrypted.
+        key: A PEM file with its private key, unencrypted.
 
     Raises:
         ConfigError: One of the files cannot be used.
@@ -207,8 +211,8 @@ def with_tls(listeners: Sequence[trio.SocketListener], certificate: Path, key: P
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # Nobody is asked for a password: the key would have one.
+        # An empty password, lest OpenSSL ask for one on the terminal.
         context.load_cert_chain(certificate, key, password="")
-    except (OSError, ssl.SSLError) as error:  # the second is one of the first, but has no strerror
+    except OSError as error:
         raise ConfigError("certificate", f"and its key cannot be used: {error.strerror or type(error).__name__}") from None
-    return [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+    return context

@@ -11,7 +11,7 @@ The app is for any ASGI server that runs Trio.  ``HTTPServer`` is one that withs
 
 from __future__ import annotations
 
-from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer, HTTPServerStatistics, with_tls
+from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer, HTTPServerStatistics, tls_context
 from trio_oplog.collector._app import DEFAULT_PATH, create_app
 from trio_oplog.collector._store import Store, open_store
 
@@ -24,5 +24,5 @@ __all__ = [
     "Store",
     "create_app",
     "open_store",
-    "with_tls",
+    "tls_context",
 ]
