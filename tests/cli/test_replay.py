@@ -15,9 +15,8 @@ import httpx
 import pytest
 import trio
 from click.testing import CliRunner, Result
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
+from tests.http import serve_on_loopback
 from trio_oplog import Operation
 from trio_oplog._cli import main, replay
 from trio_oplog._cli.destination import Destination
@@ -260,12 +259,7 @@ def test_a_secret_file_that_holds_none_is_named(run: Run, tmp_path: Path, conten
 
 
 async def serving(nursery: trio.Nursery, store: Path) -> str:
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    app = create_app(open_store(f"sqlite:///{store}"), SECRET)
-    [bind] = await nursery.start(partial(serve, app, config))
-    return str(bind)
+    return await serve_on_loopback(create_app(open_store(f"sqlite:///{store}"), SECRET), nursery)
 
 
 async def test_an_endpoint_over_http_needs_neither_path_nor_arguments_but_the_secret(

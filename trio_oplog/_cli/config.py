@@ -47,6 +47,8 @@ OPTIONS: Final = frozenset(
         "source",
         "spool",
         "store",
+        "tls-certificate",
+        "tls-key",
         "to",
         "tokens",
         "tool",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import trio
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.delivery import make_config, open_client
 from trio_oplog._cli.destination import open_destination
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
 from trio_oplog._cli.options import Recording, recording_options
 from trio_oplog._cli.recorded import Captures, open_captures
 from trio_oplog._delivery import Client
@@ -96,7 +97,7 @@ def command(
     output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait for
     the connections.  SIGHUP reads the file of tokens again.
     """
-    host, port = _address(listen)
+    host, port = read_address(listen, example="127.0.0.1:8086")
     authenticator = _authenticator(host, tokens, recording)
     config = make_config(recording, "websocket")
     servers = _upstream(upstream, words, max_frame, grace)
@@ -139,13 +140,6 @@ def _deaf() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _address(listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 0xFFFF or not host:
-        raise click.BadParameter("must be HOST:PORT, such as 127.0.0.1:8086.", param_hint="--listen")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _authenticator(host: str, tokens: Path | None, recording: Recording) -> Authenticator:
     if tokens is not None:
         try:
@@ -179,26 +173,14 @@ def _upstream(url: str | None, words: Sequence[str], max_frame: int, grace: floa
 
 async def _serve(gateway: Gateway, host: str, port: int, reload: Callable[[], object]) -> None:
     with trio.open_signal_receiver(*_SIGNALS) as signals:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        listeners = await open_listeners(host, port)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, gateway, signals, nursery.cancel_scope, reload)
+            nursery.start_soon(stop_when_told, gateway, signals, nursery.cancel_scope, reload)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.serve, listeners)
                 for listener in listeners:
-                    click.echo(f"listening on ws://{_name(listener)}", err=True)
+                    click.echo(f"listening on ws://{name_of(listener)}", err=True)
             nursery.cancel_scope.cancel()
-
-
-async def _obey(gateway: Gateway, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object]) -> None:
-    stopping = False
-    async for signum in signals:
-        if signum == signal.SIGHUP:
-            reload()
-        elif stopping:
-            scope.cancel()
-        else:
-            stopping = True
-            gateway.stop()
 
 
 def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
@@ -212,11 +194,6 @@ def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
         click.echo(f"SIGHUP: {error}; the tokens stay as they were", err=True)
     else:
         click.echo("SIGHUP: the tokens were read again", err=True)
-
-
-def _name(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _summary(gateway: Gateway, client: Client) -> str:
