@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trio_oplog._asgi import RecordedApp, record_http
     from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, SpoolFolder, Statistics, Tee, tee
     from trio_oplog._errors import (
         ClientStateError,
@@ -83,6 +84,7 @@ __all__ = [
     "Outcome",
     "Payload",
     "QueryError",
+    "RecordedApp",
     "ResultMeta",
     "Retry",
     "Spool",
@@ -98,6 +100,7 @@ __all__ = [
     "TokenFileError",
     "TrioRequiredError",
     "WireError",
+    "record_http",
     "redact_keys",
     "redact_secrets",
     "tee",
@@ -106,6 +109,7 @@ __all__ = [
 
 # A name is imported when it is asked for: ``trio-oplog wrap`` starts a server before anything heavy is loaded.
 _HOMES = {
+    "trio_oplog._asgi": ("RecordedApp", "record_http"),
     "trio_oplog._delivery": ("Client", "DrainReport", "DropReason", "Retry", "Spool", "SpoolFolder", "Statistics", "Tee", "tee"),
     "trio_oplog._errors": (
         *("ClientStateError", "ConfigError", "ListError", "OplogError", "QueryError", "SpoolError", "SpoolInUseError"),

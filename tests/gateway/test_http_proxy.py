@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -17,9 +17,10 @@ from tests.http import http_client
 from tests.serving.peer import PLENTY, Served, read_all, read_body, read_until, request, reset, serving
 from tests.serving.test_streaming import CHUNKED, POST, START, part
 from trio_oplog import ConfigError
+from trio_oplog._asgi import ASGIApp, ObservedApp, Receive, Send
+from trio_oplog._recording import Headers
 from trio_oplog._serving import ClientDisconnectedError
-from trio_oplog._serving.lifespan import ASGIApp, Receive, Send
-from trio_oplog.gateway._http_proxy import Headers, HTTPProxy
+from trio_oplog.gateway._http_proxy import HTTPProxy, ProxyError
 
 DISCONNECT = {"type": "http.disconnect"}
 
@@ -29,7 +30,6 @@ class Observer:
     """Keeps what it is shown: ("request", bytes), ("request end",), …, with parts of a body joined."""
 
     shown: list[tuple[Any, ...]] = Factory(list)
-    pending_ids: Sequence[str] = ()
     changed: trio.Event = Factory(trio.Event)
 
     def show(self, *what: Any) -> None:
@@ -50,7 +50,7 @@ class Observer:
         self.show("request end")
 
     def response_head(self, status: int, headers: Headers) -> None:
-        self.show("head", status, [header for header in headers if header[0] != b"date"])
+        self.show("head", status, [header for header in headers if header[0].lower() != b"date"])
 
     def response_data(self, data: bytes) -> None:
         self.show("response", data)
@@ -81,12 +81,12 @@ class Proxied:
 
 @asynccontextmanager
 async def proxied(
-    upstream: ASGIApp, *, grace: float = PLENTY, pending_ids: Sequence[str] = (), upstream_grace: float = 0.01, **options: Any
+    upstream: ASGIApp, *, grace: float = PLENTY, upstream_grace: float = 0.01, **options: Any
 ) -> AsyncIterator[Proxied]:
     observers: list[Observer] = []
 
     def observe(_: Any) -> Observer:
-        observers.append(Observer(pending_ids=pending_ids))
+        observers.append(Observer())
         return observers[-1]
 
     async with AsyncExitStack() as stack:
@@ -94,7 +94,7 @@ async def proxied(
         transport = await stack.enter_async_context(
             httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=None))
         )
-        proxy = HTTPProxy(f"http://127.0.0.1:{real.port}/mcp", transport, observe, **options)
+        proxy = ObservedApp(HTTPProxy(f"http://127.0.0.1:{real.port}/mcp", transport, **options), observe)
         yield Proxied(
             await stack.enter_async_context(serving(proxy, grace=grace, has_lifespan=True, counts=False)), real, observers
         )
@@ -255,28 +255,93 @@ async def test_the_leaving_of_a_client_is_the_leaving_of_the_proxy(leaving: str,
     assert found.upstream.server.statistics().app_failures == 0
 
 
-async def test_an_upstream_that_refuses_is_answered_for_with_502_and_each_pending_id() -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (httpx.ConnectTimeout("payload"), 504, "ConnectTimeout"),
+        (httpx.ConnectError("payload"), 502, "ConnectError"),
+        (httpx.RemoteProtocolError("payload"), 502, "no valid HTTP answer"),
+    ],
+)
+async def test_without_a_response_the_proxy_says_why_and_nothing_of_what_was_said(
+    error: httpx.TransportError, status: int, reason: str
+) -> None:
+    async def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    failures: list[ProxyError] = []
+    observer = Observer()
+    proxy = ObservedApp(HTTPProxy("http://localhost", httpx.MockTransport(fail)), lambda _: observer)
+
     async def app(scope: Any, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+        try:
+            await proxy(scope, receive, send)
+        except ProxyError as failure:
+            failures.append(failure)
+        await send(START)
+        await send(part(more=False))
 
-    error = b'"error":{"code":-32000,"message":"the server cannot be reached"}'
-    one, other = b'{"jsonrpc":"2.0","id":7,%s}' % error, b'{"jsonrpc":"2.0","id":"a",%s}' % error
-    for ids, answer in (((), b"Bad Gateway\n"), (("7",), one), (("7", '"a"'), b"[%s,%s]" % (one, other))):
-        async with proxied(app, pending_ids=ids) as found, http() as client:
-            found.upstream.server.stop()
-            await found.upstream.ended.wait()
-            reply = await client.post(found.origin, content=b"x")
-            assert (reply.status_code, reply.content) == (502, answer)
-        assert [shown[0] for shown in found.observers[0].shown] == ["request", "request end", "upstream failed"]
+    async with serving(app) as served:
+        await served.ask(request(b"Connection: close\r\n"))
+    assert [(failure.status, failure.reason) for failure in failures] == [(status, reason)]
+    assert observer.shown == [("request end",), ("upstream failed",)]
 
 
-async def test_an_upstream_that_takes_too_long_to_connect_is_answered_for_with_504() -> None:
-    async def too_slow(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectTimeout("payload")
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("length", [10, 11])
+async def test_a_body_that_is_too_long_does_not_pass(length: int, is_chunked: bool) -> None:
+    statuses: list[int] = []
 
-    proxy = HTTPProxy("http://localhost", httpx.MockTransport(too_slow), lambda _: Observer())
-    async with serving(proxy, has_lifespan=True) as served:
-        assert (await served.ask(request(b"Connection: close\r\n"))).startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        await send(START)
+        await send(part(more=False))
+
+    async def tell(scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            await proxy(scope, receive, send)
+        except ProxyError as error:
+            statuses.append(error.status)
+            await send(START | {"status": 413})
+            await send(part(more=False))
+
+    async with serving(app, grace=0.01) as upstream, httpx.AsyncHTTPTransport(verify=False, trust_env=False) as transport:
+        proxy = HTTPProxy(f"http://127.0.0.1:{upstream.port}", transport, max_body=10)
+        async with serving(tell, counts=False) as served, http() as client:
+
+            async def chunks() -> AsyncIterator[bytes]:
+                for _ in range(length):
+                    yield b"x"
+
+            reply = await client.post(f"http://127.0.0.1:{served.port}", content=chunks() if is_chunked else bytes(length))
+            assert reply.status_code == (413 if length > 10 else 200)
+    assert statuses == [413] * (length > 10)
+
+
+class Early(httpx.AsyncBaseTransport):
+    """An upstream that begins to answer before it has the body, and does not end."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Silence())
+
+
+class Silence(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"early"
+        await trio.sleep_forever()
+
+
+async def test_a_body_that_turns_out_too_long_after_the_answer_has_begun_breaks_it_off() -> None:
+    observer = Observer()
+    proxy = ObservedApp(HTTPProxy("http://localhost", Early(), max_body=10), lambda _: observer)
+    async with serving(proxy, has_lifespan=True) as served, await served.connect() as stream:
+        await stream.send_all(request(CHUNKED, line=POST, body=b"1\r\na\r\n"))
+        await read_until(stream, b"early\r\n")
+        await stream.send_all(b"a\r\n0123456789\r\n")
+        assert not (await read_all(stream)).endswith(b"0\r\n\r\n")
+    assert observer.shown[-1] == ("upstream failed",)
+    assert served.server.statistics().app_failures == 0
 
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"1000")]])
@@ -352,7 +417,7 @@ async def test_when_the_proxy_ends_a_stream_of_events_ends_cleanly_and_nothing_e
         found.proxy.server.stop()
         assert (await read_all(stream)).endswith(b"0\r\n\r\n") is (b"event" in kind)
     # The client has not left.
-    assert found.observers[0].shown[-1][0] == "response"
+    assert found.observers[0].shown[-1] == (("response end",) if b"event" in kind else ("upstream failed",))
 
 
 async def test_the_upstream_sees_the_gateways_headers_instead_of_the_clients() -> None:
@@ -383,4 +448,4 @@ async def test_the_connections_to_the_upstream_are_kept() -> None:
 
 def test_an_origin_is_a_url() -> None:
     with pytest.raises(ConfigError):
-        HTTPProxy("ws://localhost", httpx.MockTransport(lambda _: httpx.Response(200)), lambda _: Observer())
+        HTTPProxy("ws://localhost", httpx.MockTransport(lambda _: httpx.Response(200)))

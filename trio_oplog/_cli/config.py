@@ -53,6 +53,7 @@ OPTIONS: Final = frozenset(
         "tokens",
         "tool",
         "upstream",
+        "upstream-header-file",
         "user",
         "workspace",
     ]

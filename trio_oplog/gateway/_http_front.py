@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
+import httpx
 from attrs import define
-from httpx import Headers
 
+from trio_oplog._asgi import ASGIApp, Receive, Scope, Send
+from trio_oplog._recording import Headers
 from trio_oplog.gateway._identity import Authenticator
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 IDENTITY: Final = "trio_oplog.identity"
 """Where in the scope of a request the ``Identity`` of its client is."""
@@ -55,22 +52,22 @@ class HTTPFront:
         self._origins = frozenset(origin.encode() for origin in origins)
         self.counts = HTTPFrontCounts()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put one request through, or refuse it."""
         if scope["type"] == "http":
             status = await self._admit(scope)
             if status is not None:
-                await _refuse(status, send)
+                await refuse(status, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _admit(self, scope: MutableMapping[str, Any]) -> HTTPStatus | None:
+    async def _admit(self, scope: Scope) -> HTTPStatus | None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if any(name == b"origin" and value not in self._origins for name, value in headers):
             self.counts.refused += 1
             return HTTPStatus.FORBIDDEN
         try:
-            identity = await self._authenticator.authenticate(Headers(headers))
+            identity = await self._authenticator.authenticate(httpx.Headers(headers))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is let in; its text may hold a secret
             _log.error("the authenticator failed with %s", type(error).__name__)
             self.counts.refused += 1
@@ -83,10 +80,14 @@ class HTTPFront:
         return None
 
 
-async def _refuse(status: HTTPStatus, send: Send) -> None:
-    body = f"{status.phrase}\n".encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status.value, "headers": headers})
+async def refuse(status: HTTPStatus, send: Send) -> None:
+    """Answer a request with a status, and nothing else that says anything."""
+    headers = [(b"www-authenticate", b"Bearer")] if status == HTTPStatus.UNAUTHORIZED else []
+    await answer(status, b"text/plain", f"{status.phrase}\n".encode(), send, headers)
+
+
+async def answer(status: HTTPStatus, media_type: bytes, body: bytes, send: Send, headers: Headers = ()) -> None:
+    """Answer a request in the app's stead."""
+    own = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status.value, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": body})

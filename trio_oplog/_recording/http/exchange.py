@@ -133,7 +133,7 @@ class HttpExchange:
 
     @property
     def lists_operations(self) -> bool:
-        """Whether the body, which has ended, is one ``operations/list`` request."""
+        """Whether the body, which has ended and is not longer than 16 KiB, is one ``operations/list`` request."""
         return self._lists
 
     @property
@@ -289,7 +289,8 @@ class HttpExchange:
                     self.group = self.own_session().begin_group()
                 self.group.on_client_frame(part.frame)
         self.tap.passed_over += about_others > _ABOUT_OTHERS_MAX
-        self._lists = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
+        is_list = len(parts) == 1 and parts[0].is_alone and parts[0].method == _LISTING and bool(self._pending)
+        self._lists = is_list and self._body_size <= LISTING_MAX
         if self.group is not None:
             self.tap.take_redirected(self.identity, self.request.target, self.group)
 

@@ -152,6 +152,8 @@ class HttpTap:
     ) -> None:
         if not callable(getattr(submitter, "submit", None)):
             raise ConfigError("submitter", "must be an object with a submit() method")
+        if not isinstance(config, Config):
+            raise ConfigError("config", "must be a Config")
         bounds = {"max_message": max_message, "max_held": max_held, "max_sessions": max_sessions, "max_exchanges": max_exchanges}
         for bound, value in bounds.items():
             if value < 1:
