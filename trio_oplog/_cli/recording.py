@@ -19,7 +19,7 @@ from trio_oplog._cli.options import Recording
 from trio_oplog._cli.recorded import open_captures
 from trio_oplog._delivery import Client
 from trio_oplog._errors import OplogError, StoreError
-from trio_oplog._listing import ListClient, answer_list_request, read_list_request
+from trio_oplog._listing import ListClient, answering, read_list_request
 from trio_oplog._operation import Config
 from trio_oplog._recording import FrameObserver, Interceptor
 from trio_oplog._recording import Message as Request
@@ -199,9 +199,9 @@ class _Lists:
             self._nursery.start_soon(self._fetch, self._log, entry.number, request)
 
     async def _fetch(self, log: _Log, number: int, request: Request) -> None:
-        answer = await answer_list_request(log.list_client, log.config.workspace_id, request)
+        async with answering(log.list_client, log.config.workspace_id, request) as answer:
+            await self._send(number, answer)
         self._answering -= 1
-        await self._send(number, answer)
 
     async def _send(self, number: int, answer: bytes) -> None:
         with suppress(trio.BrokenResourceError):  # nobody is there any more to take it

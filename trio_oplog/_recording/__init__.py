@@ -15,7 +15,7 @@ In: the frames of a connection, as text or bytes.  Out: one ``Operation`` for ea
 
 from __future__ import annotations
 
-from trio_oplog._recording.envelope import Frame, Message, read_key, read_request
+from trio_oplog._recording.envelope import Frame, Message, is_utf8, read_key, read_request
 from trio_oplog._recording.http import Headers, HttpExchange, HttpTap, HttpTapStatistics
 from trio_oplog._recording.interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._recording.limits import NAME_MAX_BYTES, name
@@ -37,6 +37,7 @@ __all__ = [
     "Message",
     "Payload",
     "SuspendedCalls",
+    "is_utf8",
     "name",
     "read_key",
     "read_request",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
 import trio
 
 from trio_oplog._asgi import ASGIApp, Message, Receive, Scope, Send
-from trio_oplog._listing import ListClient, answer_list_request, read_list_request
+from trio_oplog._listing import ListClient, answering, read_list_request
 from trio_oplog._recording import HttpExchange
 from trio_oplog._recording import Message as Request
 from trio_oplog.gateway._http_front import IDENTITY, answer
@@ -57,7 +58,6 @@ class HTTPLists:
         await self._app(scope, receive_again, send)
 
     async def _answer(self, scope: Scope, request: Request, receive: Receive, send: Send) -> None:
-        body: bytes | None = None
         async with trio.open_nursery() as nursery:
 
             async def leave_with_client() -> None:
@@ -65,7 +65,7 @@ class HTTPLists:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(leave_with_client)
-            body = await answer_list_request(self._list_client, scope[IDENTITY].workspace_id, request)
+            async with answering(self._list_client, scope[IDENTITY].workspace_id, request) as body:
+                with suppress(OSError):  # the client has left
+                    await answer(HTTPStatus.OK, b"application/json", body, send)
             nursery.cancel_scope.cancel()
-        if body is not None:
-            await answer(HTTPStatus.OK, b"application/json", body, send)
