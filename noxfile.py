@@ -99,6 +99,7 @@ def laws(session: nox.Session) -> None:
         "tests/testing/test_real.py",
         "tests/testing/test_faulty.py",
         "tests/serving/test_fuzz.py",
+        "tests/gateway/test_http_peers.py",
         *session.posargs,
         TRIO_OPLOG_BUDGET="20",
     )

@@ -16,6 +16,7 @@ from tests.serving.peer import PLENTY, Served, descriptors, serving
 from tests.watching import Recorded
 from trio_oplog import Config, Operation
 from trio_oplog._asgi import ASGIApp
+from trio_oplog._serving import HTTPLimits
 from trio_oplog.gateway import Anyone, Authenticator, HTTPGateway, Identity
 
 ADA = Identity(workspace_id="ws-1", user_id="ada")
@@ -55,13 +56,15 @@ async def fronting(
     grace: float = PLENTY,
     config: dict[str, Any] | None = None,
     most: float = PLENTY,
+    has_lifespan: bool = False,
+    limits: HTTPLimits | None = None,
     url: str = "http://127.0.0.1:{port}/mcp",
     **options: Any,
 ) -> AsyncIterator[Fronted]:
     """A gateway in front of an app; both are stopped at the end, and no descriptor is left."""
     before = descriptors()
     recorded = Recorded()
-    async with serving(upstream, grace=0.01, counts=False, most=most) as real:
+    async with serving(upstream, grace=0.01, counts=False, most=most, has_lifespan=has_lifespan, limits=limits) as real:
         gateway = HTTPGateway(
             url.format(port=real.port),
             authenticator,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.serving.peer import PLENTY, echo, read_all, read_body, read_until, re
 from tests.serving.test_streaming import POST, START, part
 from trio_oplog import Config, ConfigError, ListClient, Outcome, TrioRequiredError
 from trio_oplog._asgi import ASGIApp, Receive, Send
+from trio_oplog._serving import HTTPLimits
 from trio_oplog.gateway import Anyone, HTTPGateway, TokenFile
 from trio_oplog.testing import RecordingSubmitter
 
@@ -99,6 +101,46 @@ async def test_a_request_that_is_too_long_is_refused_and_the_upstream_is_not_to_
         assert (reply.status_code, reply.text) == (413, "Request Entity Too Large\n")
     assert found.gateway.statistics().upstream_failures == 0
     assert not caplog.records
+
+
+@pytest.mark.timeout(600)
+async def test_two_thousand_calls_at_once_with_equal_ids_are_told_apart() -> None:
+    clients, calls = 100, 20
+    waiting: list[trio.Event] = []
+
+    async def answer_at_last(scope: Any, receive: Receive, send: Send) -> None:
+        request = json.loads(await read_body(receive))
+        waiting.append(trio.Event())
+        if len(waiting) == clients * calls:
+            for each in random.Random(0).sample(waiting, len(waiting)):
+                each.set()
+        await waiting[-1].wait() if len(waiting) < clients * calls else None
+        text = request["params"]["arguments"]["text"]
+        is_stream = text.endswith("0")
+        body = result(request["id"], text)
+        await send(START | {"headers": [STREAM if is_stream else JSON]})
+        await send(part(b"data: %b\n\n" % body if is_stream else body, more=False))
+
+    limits = HTTPLimits(max_connections=clients * calls)
+    async with fronting(answer_at_last, max_connections=clients * calls, limits=limits, most=600.0) as found:
+
+        async def ask(number: int, call_number: int) -> None:
+            body = call(call_number, text=f"{number} {call_number}")
+            head = b"Mcp-Session-Id: %d\r\nContent-Length: %d\r\nConnection: close\r\n" % (number, len(body))
+            async with await found.connect() as stream:
+                await stream.send_all(request(head, line=POST, body=body))
+                assert result(call_number, f"{number} {call_number}") in await read_all(stream)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(clients):
+                for call_number in range(calls):
+                    nursery.start_soon(ask, number, call_number)
+    assert len(found.recorded) == clients * calls
+    for operation in found.recorded:
+        assert operation.context is not None
+        said = f"{operation.context.session} {operation.request_id}"
+        assert (operation.arguments, operation.result_summary) == (json.dumps({"text": said}).encode(), said)
+    assert len({operation.arguments for operation in found.recorded}) == clients * calls
 
 
 # Identities, and what the upstream sees

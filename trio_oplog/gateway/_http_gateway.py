@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-import httpx
 import trio
 from attrs import frozen
 
@@ -24,6 +24,7 @@ from trio_oplog._recording import Headers, HttpTap
 from trio_oplog._serving import HTTPLimits, HTTPServer
 from trio_oplog._trio import require_trio
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME
+from trio_oplog.gateway._http_connections import Connections
 from trio_oplog.gateway._http_front import IDENTITY, HTTPFront, answer, refuse
 from trio_oplog.gateway._http_lists import EXCHANGE, HTTPLists
 from trio_oplog.gateway._http_proxy import HTTPProxy, ProxyError
@@ -32,8 +33,6 @@ from trio_oplog.gateway._server import HANDSHAKE_TIMEOUT, MAX_CONNECTIONS
 
 _log = logging.getLogger("trio_oplog")
 
-# Servers of MCP commonly close what was idle for five seconds.  A request that meets that would fail.
-_KEEP_IDLE: Final = 2.0
 _EXPIRE_EVERY: Final = 30.0
 _SERVER_ERROR: Final = -32000
 
@@ -114,12 +113,9 @@ class HTTPGateway:
         if withheld is None:
             withheld = () if isinstance(authenticator, Anyone) else ("authorization",)
         self._tap = HttpTap(submitter, config, max_message=max_body)
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=make_tls(None) if upstream.scheme == "https" else False,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=max_connections, keepalive_expiry=_KEEP_IDLE),
-        )
-        proxy = HTTPProxy(url, self._transport, headers=own, withheld=[name.encode() for name in withheld], max_body=max_body)
+        tls = make_tls(None) if upstream.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._connections = Connections(tls)
+        proxy = HTTPProxy(url, self._connections, headers=own, withheld=[name.encode() for name in withheld], max_body=max_body)
         self._app = ObservedApp(proxy if list_client is None else HTTPLists(proxy, list_client), self._begin_exchange)
         self._front = HTTPFront(self._put_through, authenticator, origins=origins)
         limits = HTTPLimits(max_connections=max_connections, head_timeout=handshake_timeout)
@@ -168,7 +164,7 @@ class HTTPGateway:
         """
         require_trio("HTTPGateway")
         try:
-            async with self._transport, trio.open_nursery() as nursery:
+            async with self._connections, trio.open_nursery() as nursery:
                 nursery.start_soon(self._expire)
                 await self._server.serve(listeners, task_status=task_status)
                 nursery.cancel_scope.cancel()
@@ -179,6 +175,7 @@ class HTTPGateway:
         while True:
             await trio.sleep(_EXPIRE_EVERY)
             self._tap.expire()
+            await self._connections.close_idle()
 
     def _begin_exchange(self, scope: Scope) -> ExchangeObserver:
         identity: Identity = scope[IDENTITY]
