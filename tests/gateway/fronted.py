@@ -35,6 +35,11 @@ class Fronted:
     ended: trio.Event
 
     @property
+    def front(self) -> Served:
+        """The gateway as a server, without what is behind it."""
+        return Served(self.gateway._server, self.port, self.upstream.nursery, self.ended)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mcp"
 

@@ -13,15 +13,20 @@ import psutil
 import pytest
 import trio
 
+from tests.gateway.fronted import fronting
 from tests.serving.conversations import APP, BODY, CONVERSATIONS, Conversation
-from tests.serving.peer import PLENTY, Served, converse, echo, request, serving
+from tests.serving.peer import EOF, PLENTY, Served, converse, echo, request, serving
 from trio_oplog.collector import create_app, open_store
 
 SECRET = "swordfish"
 
 
-@pytest.fixture(params=["echo", "collector"])
+@pytest.fixture(params=["echo", "collector", "gateway"])
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Served, str]]:
+    if request.param == "gateway":
+        async with fronting(echo) as found:
+            yield found.front, request.param
+        return
     app = echo if request.param == "echo" else create_app(open_store(f"sqlite:///{tmp_path / 'log'}"), SECRET)
     async with serving(app, has_lifespan=request.param != "echo") as server:
         yield server, request.param
@@ -29,10 +34,10 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 def is_heard(status: int, wanted: int, app: str) -> bool:
     """Whether a response is the one that must come."""
-    if wanted == BODY and app == "echo":
+    if wanted == BODY and app != "collector":
         return status == 400
     if wanted in (APP, BODY):
-        return status == 200 if app == "echo" else status in (401, 404, 405)
+        return status in (401, 404, 405) if app == "collector" else status == 200
     return status == wanted
 
 
@@ -42,8 +47,12 @@ async def test_a_conversation_ends_as_it_must_and_nobody_else_notices(
 ) -> None:
     server, app = served
     statuses = await converse(server.port, conversation.says, None if conversation.ends else len(conversation.hears))
-    assert len(statuses) == len(conversation.hears), statuses
-    assert all(is_heard(status, wanted, app) for status, wanted in zip(statuses, conversation.hears, strict=True)), statuses
+    hears = conversation.hears
+    if app == "gateway" and set(hears) == {APP} and EOF in conversation.says:
+        # To a proxy, a client that sends nothing more has left: what it asked for is cancelled, unless it was answered before.
+        hears = hears[: len(statuses)]
+    assert len(statuses) == len(hears), statuses
+    assert all(is_heard(status, wanted, app) for status, wanted in zip(statuses, hears, strict=True)), statuses
     [status] = await converse(server.port, [request()], 1)
     assert is_heard(status, APP, app)
     assert server.server.statistics().app_failures == 0

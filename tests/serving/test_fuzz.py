@@ -6,11 +6,13 @@ The budget of the laws says how many: ``nox -s laws`` gives them about a minute.
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.gateway.fronted import fronting
 from tests.serving.conversations import CHUNKED, CLIENT_HELLO, POST, PREFACE, SETTINGS, WEBSOCKET
 from tests.serving.peer import EOF, RESET, Served, converse, echo, request, serving
 from tests.testing.budget import TIMES
@@ -94,14 +96,18 @@ async def say_something(served: Served, seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("which", ["echo", "collector"])
+@pytest.mark.parametrize("which", ["echo", "collector", "gateway"])
 async def test_whatever_is_said_the_connection_ends_and_the_server_goes_on(which: str, tmp_path: Path) -> None:
-    app = echo if which == "echo" else create_app(open_store(f"sqlite:///{tmp_path / 'log'}"), "swordfish")
-    async with serving(app, has_lifespan=which == "collector", most=600.0) as served:
+    async with AsyncExitStack() as stack:
+        if which == "gateway":
+            served = (await stack.enter_async_context(fronting(echo, most=600.0))).front
+        else:
+            app = echo if which == "echo" else create_app(open_store(f"sqlite:///{tmp_path / 'log'}"), "swordfish")
+            served = await stack.enter_async_context(serving(app, has_lifespan=which == "collector", most=600.0))
         for round_ in range(ROUNDS):
             async with trio.open_nursery() as nursery:
                 for number in range(CONVERSATIONS_AT_ONCE):
                     nursery.start_soon(say_something, served, round_ * CONVERSATIONS_AT_ONCE + number)
             [status] = await converse(served.port, [request()], 1)
-            assert status == (200 if which == "echo" else 401)
+            assert status == (401 if which == "collector" else 200)
     assert served.server.statistics().app_failures == 0
