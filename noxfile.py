@@ -94,7 +94,15 @@ def laws(session: nox.Session) -> None:
     On one Python, and apart from the tests so that nothing is traced for coverage: this is what takes long.
     """
     install(session, "test")
-    pytest(session, "tests/testing/test_real.py", "tests/testing/test_faulty.py", *session.posargs, TRIO_OPLOG_BUDGET="20")
+    pytest(
+        session,
+        "tests/testing/test_real.py",
+        "tests/testing/test_faulty.py",
+        "tests/serving/test_fuzz.py",
+        "tests/gateway/test_http_peers.py",
+        *session.posargs,
+        TRIO_OPLOG_BUDGET="20",
+    )
 
 
 @nox.session

@@ -16,10 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
-from trio_oplog.collector import create_app, open_store
+from trio_oplog.collector import HTTPServer, create_app, open_store
 
 ID = re.compile(rb'"id":("[^"]+")')
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -84,9 +82,6 @@ async def acknowledge(listener: socket.socket, kind: type[Acknowledging], delay:
 
 
 async def collect(listener: socket.socket, path: str, secret: str) -> None:
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.accesslog = None
     async with open_store(f"sqlite:///{path}") as store:
         ended = trio.Event()
         token = trio.lowlevel.current_trio_token()
@@ -96,7 +91,11 @@ async def collect(listener: socket.socket, path: str, secret: str) -> None:
             token.run_sync_soon(ended.set)
 
         threading.Thread(target=wait_for_the_end, daemon=True).start()
-        await serve(create_app(store, secret), config, shutdown_trigger=ended.wait)  # type: ignore[arg-type]
+        async with trio.open_nursery() as nursery:
+            server = HTTPServer(create_app(store, secret))
+            await nursery.start(server.serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+            await ended.wait()
+            server.stop()
 
 
 def main() -> None:

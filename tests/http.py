@@ -1,4 +1,4 @@
-"""The HTTP client of tests that talk to a real server."""
+"""The HTTP client and the HTTP server of tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import ssl
 from typing import Any
 
 import httpx
+import trio
 
 from trio_oplog._delivery.request import Body
+from trio_oplog._serving import HTTPServer
+from trio_oplog._serving.lifespan import ASGIApp
 
 
 async def send_in_one_piece(request: httpx.Request) -> None:
@@ -23,3 +26,10 @@ def http_client(**options: Any) -> httpx.AsyncClient:
     """
     trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return httpx.AsyncClient(trust_env=False, verify=trusts_nobody, event_hooks={"request": [send_in_one_piece]}, **options)
+
+
+async def serve_on_loopback(app: ASGIApp, nursery: trio.Nursery) -> str:
+    """Serve an app on a free port until the nursery is cancelled; the origin of its URLs."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    await nursery.start(HTTPServer(app).serve, listeners)
+    return f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"

@@ -15,7 +15,7 @@ import trio_oplog
 
 PACKAGE = Path(trio_oplog.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE_ROOMS = ("_recording", "_delivery", "_otlp", "_metrics", "_listing", "_tap")
+PRIVATE_ROOMS = ("_recording", "_delivery", "_otlp", "_metrics", "_listing", "_serving", "_tap")
 # What a room must not import, because it is none of its business.
 FORBIDDEN = {
     "_recording": ("trio", "httpx", "anyio", "trio_oplog._delivery", "trio_oplog._listing"),
@@ -27,6 +27,10 @@ FORBIDDEN = {
         "trio_oplog.collector",
     ),
     "_listing": ("trio_oplog._delivery", "trio_oplog.collector"),
+    "_serving": (
+        *("httpx", "starlette", "anyio", "trio_oplog._operation", "trio_oplog._recording", "trio_oplog._delivery"),
+        *("trio_oplog._listing", "trio_oplog.collector", "trio_oplog.gateway"),
+    ),
     "collector": ("trio_oplog._delivery", "trio_oplog.Client"),
 }
 

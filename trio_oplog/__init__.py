@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trio_oplog._asgi import RecordedApp, record_http
     from trio_oplog._delivery import Client, DrainReport, DropReason, Retry, Spool, SpoolFolder, Statistics, Tee, tee
     from trio_oplog._errors import (
         ClientStateError,
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from trio_oplog._otlp import Otlp
     from trio_oplog._recording import (
         FrameObserver,
+        HttpExchange,
+        HttpTap,
+        HttpTapStatistics,
         Interceptor,
         InterceptorStatistics,
         Payload,
@@ -68,6 +72,9 @@ __all__ = [
     "DrainReport",
     "DropReason",
     "FrameObserver",
+    "HttpExchange",
+    "HttpTap",
+    "HttpTapStatistics",
     "Interceptor",
     "InterceptorStatistics",
     "ListClient",
@@ -79,6 +86,7 @@ __all__ = [
     "Outcome",
     "Payload",
     "QueryError",
+    "RecordedApp",
     "ResultMeta",
     "Retry",
     "Spool",
@@ -94,6 +102,7 @@ __all__ = [
     "TokenFileError",
     "TrioRequiredError",
     "WireError",
+    "record_http",
     "redact_keys",
     "redact_secrets",
     "tee",
@@ -102,6 +111,7 @@ __all__ = [
 
 # A name is imported when it is asked for: ``trio-oplog wrap`` starts a server before anything heavy is loaded.
 _HOMES = {
+    "trio_oplog._asgi": ("RecordedApp", "record_http"),
     "trio_oplog._delivery": ("Client", "DrainReport", "DropReason", "Retry", "Spool", "SpoolFolder", "Statistics", "Tee", "tee"),
     "trio_oplog._errors": (
         *("ClientStateError", "ConfigError", "ListError", "OplogError", "QueryError", "SpoolError", "SpoolInUseError"),
@@ -113,7 +123,8 @@ _HOMES = {
     ),
     "trio_oplog._otlp": ("Otlp",),
     "trio_oplog._recording": (
-        *("FrameObserver", "Interceptor", "InterceptorStatistics", "Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
+        *("FrameObserver", "HttpExchange", "HttpTap", "HttpTapStatistics", "Interceptor", "InterceptorStatistics"),
+        *("Payload", "SuspendedCalls", "redact_keys", "redact_secrets"),
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ from trio_oplog._cli import main
 from trio_oplog._cli.table import read_reply
 
 SECRET = "swordfish"
+CERTIFICATE = Path(__file__).parents[1] / "serving" / "certificate.pem"
+KEY = CERTIFICATE.with_name("key.pem")
 JSON = {"X-Internal-Secret": SECRET, "Content-Type": "application/json"}
 NOW = datetime.now(UTC)
 
@@ -42,9 +45,19 @@ def operation(number: int) -> Operation:
 
 
 @asynccontextmanager
-async def collector(store: Path) -> AsyncIterator[tuple[trio.Process, str]]:
+async def collector(store: Path, *options: str | Path) -> AsyncIterator[tuple[trio.Process, str]]:
     """A collector that has said where it listens."""
-    command = [sys.executable, "-m", "trio_oplog", "collect", "--listen", "127.0.0.1:0", "--store", f"sqlite:///{store}"]
+    command = [
+        sys.executable,
+        "-m",
+        "trio_oplog",
+        "collect",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        f"sqlite:///{store}",
+        *options,
+    ]
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
     assert process.stderr is not None
     with trio.fail_after(60):
@@ -72,6 +85,36 @@ async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Pa
         # The connection is still open: it must not hold up the end.
         process.send_signal(number)
         assert await process.wait() == 0
+
+
+async def test_it_serves_over_tls(tmp_path: Path) -> None:
+    trusts = ssl.create_default_context(cafile=str(CERTIFICATE))
+    options = ("--tls-certificate", CERTIFICATE, "--tls-key", KEY)
+    async with collector(tmp_path / "log", *options) as (process, url), httpx.AsyncClient(verify=trusts, headers=JSON) as http:
+        assert url.startswith("https://")
+        assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_a_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:
+    async with collector(tmp_path / "log") as (process, url):
+        where = httpx.URL(url)
+        async with await trio.open_tcp_stream(where.host, where.port or 0) as stream:
+            head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\nX-Internal-Secret: {SECRET}\r\nContent-Type: application/json\r\n"
+            await stream.send_all(head.encode() + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            # The app waits for the body now.
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+            process.send_signal(signal.SIGTERM)
+            async with http_client() as http:
+                while True:  # until the first signal has arrived
+                    try:
+                        await http.get(url)
+                    except httpx.TransportError:
+                        break
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+            assert await stream.receive_some() == b""
 
 
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
@@ -142,6 +185,17 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["8088", "localhost", "127.0.0.1:http", "127.0.0.1:65536", ""])
 def test_what_is_no_address_is_a_wrong_call(address: str) -> None:
     assert refused("--listen", address).exit_code == 2
+
+
+def test_tls_needs_both_a_certificate_and_a_key(tmp_path: Path) -> None:
+    done = refused("--tls-key", str(KEY))
+    assert done.exit_code == 2
+    assert "needs both" in done.stderr
+    done = refused(
+        "--tls-key", str(KEY), "--tls-certificate", str(KEY), "--listen", "127.0.0.1:0", "--store", f"sqlite:///{tmp_path}/log"
+    )
+    assert done.exit_code == 2
+    assert "--tls-certificate" in done.stderr
 
 
 def test_what_is_no_store_is_a_wrong_call() -> None:

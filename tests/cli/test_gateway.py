@@ -150,7 +150,7 @@ def test_a_token_for_what_is_no_name_is_refused(user: str, workspace: str) -> No
         (["--listen", "127.0.0.1:-1", "--", "cat"], "HOST:PORT"),
         ([], "--upstream"),
         (["--upstream", "ws://x", "--", "cat"], "--upstream"),
-        (["--upstream", "http://x"], "must be a ws:// or wss:// address"),
+        (["--upstream", "wss://"], "must be an address that begins with"),
         (["--tokens", "/no/such/file", "--", "cat"], "the token file No such file or directory"),
         (["--to", "ftp://x", "--", "cat"], "destination"),
     ],

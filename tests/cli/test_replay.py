@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable
@@ -14,9 +15,8 @@ import httpx
 import pytest
 import trio
 from click.testing import CliRunner, Result
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
+from tests.http import serve_on_loopback
 from trio_oplog import Operation
 from trio_oplog._cli import main, replay
 from trio_oplog._cli.destination import Destination
@@ -148,6 +148,32 @@ def test_operations_are_shown_though_a_page_of_younger_ones_hides_them(run: Run,
     assert "younger" not in result.stdout
 
 
+def test_recorded_exchanges_of_http_are_replayed_too(run: Run) -> None:
+    resumed, modern = CAPTURES / "http" / "py1_resume.jsonl", CAPTURES / "http" / "py2_modern_cancel.jsonl"
+    result = run("replay", resumed, modern)
+    assert result.stderr == "2 sessions, 126 frames, 11 operations, 11 delivered, 0 dropped\n"
+    operations = records(run("list", "--json"))
+    assert {operation["context"].get("session") for operation in operations} == {None, "30f3ef4b121344fdbe5d66d8ba40cba7"}
+    assert {operation["started_at"][:16] for operation in operations} == {"2026-11-27T00:53", "2026-11-27T00:57"}
+    assert run("replay", resumed, modern).stdout == result.stdout
+
+
+def test_exchanges_may_have_begun_before_the_recording_and_break_off(run: Run, tmp_path: Path) -> None:
+    call = json.dumps({"id": 1, "method": "tools/call", "params": {"name": "t"}})
+    answer = base64.b64encode(b'data: {"id": 1, "result": "\xff"}\n\n').decode()
+    stream = {"ev": "response", "status": 200, "headers": [["Content-Type", "text/event-stream"], ["Date", "soon"]]}
+    events: list[dict[str, Any]] = [{"x": 0, "ev": "response_data", "data": "of an exchange that began before"}]
+    for x, *more in ((1, {"ev": "response_data", "data": {"b64": answer}}), (2,), (3, {"ev": "response_end", "aborted": True})):
+        events += [{"x": x, "ev": "request", "method": "POST", "path": "/mcp", "headers": [["x", "\u2028"]]}]
+        events += [{"x": x} | event for event in ({"ev": "request_body", "data": call}, stream, *more)]
+    events += [{"x": 1, "ev": "response_end"}, {"x": 1, "ev": "client_closed"}]
+    session = tmp_path / "session.jsonl"
+    session.write_text("\n".join(json.dumps({"t": t} | event) for t, event in enumerate(events)))
+    result = run("replay", session)
+    assert result.stderr == f"1 session, {len(events)} frames, 3 operations, 3 delivered, 0 dropped\n"
+    assert result.stdout.count("unanswered") == 2
+
+
 def test_a_session_without_calls_is_no_error(run: Run, tmp_path: Path) -> None:
     quiet = tmp_path / "quiet.jsonl"
     quiet.write_text('\n{"dir": "c2s", "t": 0, "frame": "{\\"method\\":\\"initialized\\"}"}\n\n')
@@ -174,6 +200,8 @@ def test_calls_that_are_open_at_the_end_of_a_session_are_shown_as_unanswered(run
         '{"dir": "c2s", "t": NaN, "frame": ""}',
         '{"dir": "c2s", "t": -1, "frame": ""}',
         '{"dir": "c2s", "t": 0, "frame": 5}',
+        '{"x": 1, "t": 0, "ev": "nothing"}',
+        '{"x": 1, "t": -1, "ev": "request"}',
         "[" * 100_000,
     ],
 )
@@ -231,12 +259,7 @@ def test_a_secret_file_that_holds_none_is_named(run: Run, tmp_path: Path, conten
 
 
 async def serving(nursery: trio.Nursery, store: Path) -> str:
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    app = create_app(open_store(f"sqlite:///{store}"), SECRET)
-    [bind] = await nursery.start(partial(serve, app, config))
-    return str(bind)
+    return await serve_on_loopback(create_app(open_store(f"sqlite:///{store}"), SECRET), nursery)
 
 
 async def test_an_endpoint_over_http_needs_neither_path_nor_arguments_but_the_secret(

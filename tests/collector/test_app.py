@@ -4,7 +4,6 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,10 @@ import httpx
 import msgspec
 import pytest
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
-from tests.http import http_client
+from tests.http import http_client, serve_on_loopback
 from trio_oplog import ConfigError, Operation, StoreError, _wire
-from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
+from trio_oplog.collector import DEFAULT_PATH, HTTPServer, Store, create_app, open_store
 
 SECRET = "swordfish"
 JSON = {"Content-Type": "application/json"}
@@ -50,11 +47,7 @@ async def http(store: Store) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def endpoint(store: Store, nursery: trio.Nursery) -> str:
     """The URL of the app behind a real server."""
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    [bind] = await nursery.start(partial(serve, create_app(store, SECRET), config))
-    return f"{bind}{DEFAULT_PATH}"
+    return await serve_on_loopback(create_app(store, SECRET), nursery) + DEFAULT_PATH
 
 
 async def listed(http: httpx.AsyncClient, **parameters: str) -> list[dict[str, Any]]:
@@ -425,18 +418,22 @@ async def test_a_store_that_fails_answers_503_and_logs_no_payload(
 
 async def test_the_lifespan_of_the_app_opens_the_store_and_closes_it(file: Path) -> None:
     store = open_store(f"sqlite:///{file}")
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
-    leave = trio.Event()
+    server = HTTPServer(create_app(store, SECRET))
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        app = create_app(store, SECRET)
-        [bind] = await nursery.start(partial(serve, app, config, shutdown_trigger=leave.wait))
+        await nursery.start(server.serve, listeners)
         assert store._engine is not None
+        url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}{DEFAULT_PATH}"
         async with http_client(headers={"X-Internal-Secret": SECRET}) as http:
-            assert (await http.get(f"{bind}{DEFAULT_PATH}?workspace_id=ws")).json() == {"operations": []}
-        leave.set()
+            assert (await http.get(f"{url}?workspace_id=ws")).json() == {"operations": []}
+        server.stop()
     assert store._engine is None
+
+
+async def test_a_store_that_cannot_be_opened_ends_the_server_with_what_is_wrong(tmp_path: Path) -> None:
+    server = HTTPServer(create_app(open_store(f"sqlite:///{tmp_path}/gone/operations.sqlite3"), SECRET))
+    with pytest.raises(StoreError, match="No such file"):
+        await server.serve(await trio.open_tcp_listeners(0, host="127.0.0.1"))
 
 
 async def test_a_store_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:

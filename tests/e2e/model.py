@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import trio
 from attrs import frozen
-from hypercorn.config import Config
-from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
+
+from tests.http import serve_on_loopback
 
 Json = dict[str, Any]
 
@@ -101,10 +100,6 @@ def _events(item: Json) -> Iterator[str]:
 async def serving(model: Model) -> AsyncIterator[str]:
     """Serve a model on a free port of loopback; yields the ``base_url`` for the client's configuration."""
     app = Starlette(routes=[Route("/v1/responses", model.respond, methods=["POST"])])
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.loglevel = "CRITICAL"
     async with trio.open_nursery() as nursery:
-        [address] = await nursery.start(partial(serve, app, config))  # type: ignore[arg-type]
-        yield f"{address}/v1"
+        yield await serve_on_loopback(app, nursery) + "/v1"
         nursery.cancel_scope.cancel()

@@ -5,19 +5,15 @@ from __future__ import annotations
 import sys
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
-from trio_oplog.collector import create_app, open_store
+from trio_oplog.collector import HTTPServer, create_app, open_store
 
 
 async def main(port: str, path: str, secret: str) -> None:
-    config = Config()
-    config.bind = [f"127.0.0.1:{port}"]
-    config.errorlog = None
     async with open_store(f"sqlite:///{path}") as store:
+        listeners = await trio.open_tcp_listeners(int(port), host="127.0.0.1")
         print("ready", flush=True)
-        await serve(create_app(store, secret), config)  # type: ignore[arg-type]
+        await HTTPServer(create_app(store, secret)).serve(listeners)
 
 
 trio.run(main, *sys.argv[1:])

@@ -15,10 +15,11 @@ from typing import Any
 from tests.naive import acp, codex, codex_approvals, mcp
 from tests.naive.calls import Call, Connection, Log, finish, is_answer, settle, take_request
 from tests.naive.gist import fault
-from tests.naive.reading import CAPTURES, SESSIONS, Frame, Line, Message, id_key, messages, read, session
+from tests.naive.reading import CAPTURES, EXCHANGES, SESSIONS, Frame, Line, Message, id_key, messages, read, session
 
 __all__ = [
     "CAPTURES",
+    "EXCHANGES",
     "SESSIONS",
     "Frame",
     "Line",

@@ -51,6 +51,11 @@ class Connection:
     server: str | None = None
     protocol: str | None = None
     mcp_server_name: str | None = None
+    session: str | None = None
+    announced_protocol: str | None = None
+    """What requests say beside their messages."""
+    asking: list[Call] | None = None
+    """The calls that the server can be asking about now, where the stream that it asks on tells."""
     items_begun: list[Any] = field(default_factory=list)
     items_ended: list[Any] = field(default_factory=list)
     keys_ended_by_turn: list[Any] = field(default_factory=list)
@@ -147,7 +152,8 @@ def finish(
     info = result_meta.get(SERVER_INFO) if isinstance(result_meta, dict) else None
     info = info if isinstance(info, dict) else {}
     context = {"client": connection.client, "server": connection.server, "protocol": connection.protocol}
-    context |= {"transport": log.transport} | call["context"]
+    context["protocol"] = connection.protocol or connection.announced_protocol
+    context |= {"session": connection.session, "transport": log.transport} | call["context"]
     context["server"] = implementation(info) or context["server"]
     summary, cut = summary_of(text, log.result_max_bytes)
     meta |= cut | call["meta"]
@@ -170,7 +176,8 @@ def finish_as_answered(call: Call, message: Message, t: float, *path: str | int,
     """End a call with the result or the error that stands at a place of a message: the error, if there are both."""
     if problem := fault(message, *path, "error"):
         text, code = problem
-        finish(call, t, outcome="rpc_error", text=text, lossy=message.lossy, error_code=code, **meta)
+        outer = message.get("result", "_meta")
+        finish(call, t, outcome="rpc_error", text=text, lossy=message.lossy, result_meta=outer, error_code=code, **meta)
         return
     result = message.get(*path, "result")
     text, types = said(message, *path, "result")

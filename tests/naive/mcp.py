@@ -210,6 +210,7 @@ def answer_input(call: Call, responses: Any, t: float, kind: str) -> None:
 def wait_for_task(call: Call, message: Message, t: float, *place: str) -> None:
     """Let a call go on under the id of the task that its answer hands out.  The answer is the first that tells its status."""
     call["meta"]["task_id"] = name(message.get(*place, "taskId"))
+    call["env_id"] = call["env_id"] or name(message.get("result", "_meta", SERVER_INFO, "name"))
     wait_off_the_connection(call, on="task", status=None, message=None, lossy=False, first_seen={}, asked_for=set())
     note_status(call, message, t, *place)
 
@@ -322,7 +323,10 @@ def ask_client(connection: Connection, message: Message, t: float) -> dict[str, 
     """
     related = message.get("params", "_meta", RELATED_TASK, "taskId")
     calls = [call for call in connection.waiting if related and call["meta"].get("task_id") == related]
-    calls += [call for call in connection.open if call["kind"] == "mcp" and not is_busy(call)]
+    told = connection.open if connection.asking is None else connection.asking
+    calls += [
+        call for call in connection.open if call["kind"] == "mcp" and not is_busy(call) and any(call is one for one in told)
+    ]
     if isinstance(message.get("params", "sessionId"), str):
         named = (name(message.get("params", "sessionId")), name(message.get("params", "toolCallId")))
         calls = [call for call in connection.open if call["key"] == ("acp", *named)]

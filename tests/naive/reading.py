@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 CAPTURES = Path(__file__).parent.parent / "captures"
-SESSIONS = sorted(path for path in CAPTURES.glob("**/*.jsonl") if not path.name.startswith("expected-"))
+EXCHANGES = sorted(CAPTURES.glob("http/*.jsonl"))
+SESSIONS = sorted({path for path in CAPTURES.glob("**/*.jsonl") if not path.name.startswith("expected-")} - set(EXCHANGES))
 
 Frame: TypeAlias = str | bytes
 Key: TypeAlias = tuple[str, Any]

@@ -14,7 +14,7 @@ from msgspec import Raw
 from tests.frames import NUMBERS, AnyFrame, client_frames, hostile_frames, plain, server_frames
 from trio_oplog._json import LONG as LONG_FRAME
 from trio_oplog._json import Reader, encoded
-from trio_oplog._recording.envelope import Frame, Message, messages, peek, read_id, read_key, read_request, respelled
+from trio_oplog._recording.envelope import Frame, Message, is_utf8, messages, peek, read_id, read_key, read_request, respelled
 
 _message = Reader(Message)
 
@@ -278,3 +278,20 @@ def test_a_long_string_is_shown_cut_and_kept_as_a_digest() -> None:
     assert identity is not None
     assert identity[1] == "x" * 1_024
     assert len(repr(identity[0])) < 100
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"a" * 2**21, True),
+        (b"a" * (2**20 - 1) + "ü".encode() * 2**19, True),  # on the edge of a piece
+        ("ü".encode() * 2**20 + b"\xc3", False),
+        (b"\xff" + b"a" * 2**21, False),
+        ("ü".encode(), True),
+        (b"\xff", False),
+        (bytearray(b"a" * 2**21), True),
+    ],
+    ids=["ASCII", "a character on an edge", "cut off", "wrong at the start", "short", "short and wrong", "a bytearray"],
+)
+def test_a_long_text_is_checked_in_pieces(text: bytes, expected: bool) -> None:
+    assert is_utf8(text) is expected

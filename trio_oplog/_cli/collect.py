@@ -2,70 +2,62 @@
 
 from __future__ import annotations
 
-import re
 import signal
+import ssl
 from functools import partial
 from pathlib import Path
 
 import click
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
 from trio_oplog._cli.destination import default_store, read_secret
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
 from trio_oplog._cli.options import secret_option
 from trio_oplog._errors import ConfigError
+from trio_oplog._serving import HTTPServer, tls_context
 from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
-
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", re.ASCII)
-_GRACE = 5.0
-"""How long requests may take to finish after a signal, in seconds: as long as a Client waits for them."""
-_HEADERS_MAX_BYTES = 64 * 1024
-"""Room for a list request with every filter as long as it may be, each byte of it percent-encoded."""
 
 
 @click.command("collect")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8088", show_default=True, help="Where; port 0 for any.")
 @click.option("--store", "url", metavar="URL", help="sqlite:///path or postgresql://...; else your own store.")
 @secret_option
-def command(listen: str, url: str | None, secret_file: Path | None) -> None:
+@click.option(
+    "--tls-certificate", "certificate", metavar="FILE", type=click.Path(path_type=Path), help="Serve https: the chain, as PEM."
+)
+@click.option("--tls-key", "key", metavar="FILE", type=click.Path(path_type=Path), help="Its private key, as PEM.")
+def command(listen: str, url: str | None, secret_file: Path | None, certificate: Path | None, key: Path | None) -> None:
     """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP and store them.
 
-    Whoever sends or lists operations must know the secret.
+    Whoever sends or lists operations must know the secret.  A second signal does not wait for requests that have begun.
     """
-    if not _ADDRESS.fullmatch(listen) or int(listen.rpartition(":")[2]) > 0xFFFF:
-        raise click.BadParameter("must be HOST:PORT, such as 127.0.0.1:8088.", param_hint="--listen")
+    host, port = read_address(listen, example="127.0.0.1:8088")
+    if (certificate is None) != (key is None):
+        raise click.UsageError("TLS needs both --tls-certificate and --tls-key.")
+    tls = None
+    try:
+        if certificate is not None and key is not None:
+            tls = tls_context(certificate, key)
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.problem}.", param_hint="--tls-certificate") from None
     secret = read_secret(secret_file)
     try:
         store = open_store(url or default_store())
     except ConfigError as error:
         raise click.BadParameter(f"{error.problem}.", param_hint="--store") from None
-    problem = ""
-    try:
-        trio.run(_collect, listen, store, secret)
-    except* OSError as group:
-        problem = f"cannot listen on {listen}: {_first(group).strerror}"
-    if problem:
-        raise click.ClickException(problem)
+    trio.run(_collect, host, port, store, secret, tls)
 
 
-async def _collect(listen: str, store: Store, secret: str) -> None:
-    config = Config()
-    config.bind = [listen]
-    config.loglevel = "WARNING"
-    config.graceful_timeout = _GRACE
-    config.h11_max_incomplete_size = _HEADERS_MAX_BYTES
+async def _collect(host: str, port: int, store: Store, secret: str, tls: ssl.SSLContext | None) -> None:
+    server = HTTPServer(create_app(store, secret))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-
-        async def signalled() -> None:
-            await anext(signals)
-
-        async with store, trio.open_nursery() as nursery:
-            app = create_app(store, secret)
-            binds = await nursery.start(partial(serve, app, config, shutdown_trigger=signalled))  # type: ignore[arg-type]
-            click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
-
-
-def _first(group: BaseExceptionGroup[OSError]) -> OSError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+        async with store:
+            listeners = await open_listeners(host, port)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stop_when_told, server, signals, nursery.cancel_scope)
+                async with trio.open_nursery() as serving:
+                    await serving.start(partial(server.serve, listeners, tls=tls))
+                    for listener in listeners:
+                        where = f"{'http' if tls is None else 'https'}://{name_of(listener)}{DEFAULT_PATH}"
+                        click.echo(f"collecting on {where} into {store.url}", err=True)
+                nursery.cancel_scope.cancel()

@@ -50,10 +50,13 @@ OPTIONS: Final = frozenset(
         "source",
         "spool",
         "store",
+        "tls-certificate",
+        "tls-key",
         "to",
         "tokens",
         "tool",
         "upstream",
+        "upstream-header-file",
         "user",
         "workspace",
     ]

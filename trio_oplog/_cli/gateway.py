@@ -1,4 +1,4 @@
-"""``trio-oplog gateway``: a WebSocket front that puts every client through to a server, every call on record."""
+"""``trio-oplog gateway``: a WebSocket or HTTP front that puts every client through to a server, every call on record."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 import trio
 
+from trio_oplog._address import check_url
 from trio_oplog._cli.delivery import make_config
+from trio_oplog._cli.headers import read_headers
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
 from trio_oplog._cli.options import Recording, recording_options
 from trio_oplog._cli.otlp import resource
 from trio_oplog._cli.outlets import Outlets, open_outlets
@@ -29,6 +32,7 @@ from trio_oplog.gateway import (
     Authenticator,
     ChildUpstream,
     Gateway,
+    HTTPGateway,
     Identity,
     TokenFile,
     Upstream,
@@ -37,11 +41,45 @@ from trio_oplog.gateway import (
 
 _DRAIN_TIMEOUT: Final = 10.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HTTP: Final = ("http://", "https://")
+_SCHEMES: Final = (*_HTTP, "ws://", "wss://")
+
+
+class _Limits(NamedTuple):
+    """What the options say about clients."""
+
+    origins: tuple[str, ...]
+    max_connections: int
+    max_frame: int
+    handshake_timeout: float
+    grace: float
+
+
+class _Front(NamedTuple):
+    """What clients connect to.
+
+    Attributes:
+        make: Makes the server.
+        url: What its URL begins and ends with, around host and port.
+        clients: What its account counts.
+    """
+
+    make: Callable[[Outlets, Captures | None], Gateway | HTTPGateway]
+    url: tuple[str, str]
+    clients: str
 
 
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8086", show_default=True, help="Where; port 0 for any.")
-@click.option("--upstream", metavar="URL", help="The server that clients are put through to: ws://... or wss://...")
+@click.option(
+    "--upstream", metavar="URL", help="The server that clients are put through to: http(s)://.../mcp, ws://... or wss://..."
+)
+@click.option(
+    "--upstream-header-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Headers for an http(s) server instead of the client's, such as its token; one a line, 'Name: value'.",
+)
 @click.option(
     "--tokens",
     metavar="FILE",
@@ -60,7 +98,12 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help="More clients are refused.",
 )
 @click.option(
-    "--max-frame", metavar="BYTES", type=click.IntRange(min=1), default=MAX_FRAME, show_default=True, help="Longest message."
+    "--max-frame",
+    metavar="BYTES",
+    type=click.IntRange(min=1),
+    default=MAX_FRAME,
+    show_default=True,
+    help="Longest message; over HTTP, longest request.",
 )
 @click.option(
     "--handshake-timeout",
@@ -82,6 +125,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def command(
     listen: str,
     upstream: str | None,
+    upstream_header_file: Path | None,
     tokens: Path | None,
     recording: Recording,
     metrics: str | None,
@@ -92,43 +136,104 @@ def command(
     grace: float,
     words: tuple[str, ...],
 ) -> None:
-    """Put WebSocket clients through to a server and record every tool call on its way.
+    """Put clients through to a server and record every tool call on its way.
 
-    Each client gets a server of its own: a connection to --upstream, or a COMMAND that speaks on its standard input and
-    output.  SIGTERM or Ctrl-C closes every connection with 1001 and delivers what is on record; a second one does not wait for
-    the connections.  SIGHUP reads the file of tokens again.
+    With an http(s) --upstream this is a reverse proxy for MCP over HTTP: clients use the URL that it prints.  Else it is a
+    WebSocket server, and each client gets a server of its own: a connection to --upstream, or a COMMAND that speaks on its
+    standard input and output.
+
+    SIGTERM or Ctrl-C ends every connection (WebSockets with 1001) and delivers what is on record; a second one does not wait
+    for the connections.  SIGHUP reads the file of tokens again.
     """
-    host, port = _address(listen)
-    shown = None if metrics is None else _address(metrics, option="--metrics", example="127.0.0.1:9464")
+    host, port = read_address(listen, example="127.0.0.1:8086")
+    shown = None if metrics is None else read_address(metrics, option="--metrics", example="127.0.0.1:9464")
     authenticator = _authenticator(host, tokens, recording)
-    config = make_config(recording, "websocket")
-    servers = _upstream(upstream, words, max_frame, grace)
+    limits = _Limits(origins, max_connections, max_frame, handshake_timeout, grace)
+    if upstream is not None and upstream.startswith(_HTTP):
+        front = _http_front(upstream, upstream_header_file, words, authenticator, recording, limits)
+    else:
+        front = _websocket_front(upstream, upstream_header_file, words, authenticator, recording, limits)
 
     async def serve(captures: Captures | None) -> None:
         with ExitStack() as stack:
             async with open_outlets(recording, place="server", drain_timeout=_DRAIN_TIMEOUT) as outlets:
-                gateway = Gateway(
-                    servers,
-                    authenticator,
-                    outlets.submitter,
-                    config,
-                    list_client=outlets.list_client,
-                    max_connections=max_connections,
-                    max_frame=max_frame,
-                    handshake_timeout=handshake_timeout,
-                    grace=grace,
-                    origins=origins,
-                    observe=None if captures is None else captures.watch,
-                )
+                gateway = front.make(outlets, captures)
                 # From here on no signal keeps the records from being delivered, or the account from being shown.
                 stack.enter_context(_deaf())
                 outlets.sources.append(lambda: of_gateway(gateway.statistics()))
                 async with _showing_metrics(shown, outlets):
-                    await _serve(gateway, host, port, partial(_reload, authenticator, tokens))
-            click.echo(_summary(gateway, outlets), err=True)
+                    await _serve(gateway, host, port, front.url, partial(_reload, authenticator, tokens))
+            click.echo(_summary(gateway, front.clients, outlets), err=True)
 
     with open_captures(recording.capture) as captures:
         trio.run(serve, captures)
+
+
+def _http_front(
+    upstream: str,
+    header_file: Path | None,
+    words: Sequence[str],
+    authenticator: Authenticator,
+    recording: Recording,
+    limits: _Limits,
+) -> _Front:
+    if words:
+        raise click.UsageError("Name one server: --upstream URL, or -- COMMAND.")
+    config = make_config(recording, "http")
+    headers = [] if header_file is None else read_headers(header_file, "--upstream-header-file")
+
+    def make(outlets: Outlets, captures: Captures | None) -> HTTPGateway:
+        return HTTPGateway(
+            upstream,
+            authenticator,
+            outlets.submitter,
+            config,
+            list_client=outlets.list_client,
+            headers=headers,
+            max_connections=limits.max_connections,
+            max_body=limits.max_frame,
+            handshake_timeout=limits.handshake_timeout,
+            grace=limits.grace,
+            origins=limits.origins,
+            observe=None if captures is None else captures.watch_exchanges().watch,
+        )
+
+    try:
+        path = check_url(upstream).path
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
+    return _Front(make, ("http://", path), "requests")
+
+
+def _websocket_front(
+    upstream: str | None,
+    header_file: Path | None,
+    words: Sequence[str],
+    authenticator: Authenticator,
+    recording: Recording,
+    limits: _Limits,
+) -> _Front:
+    if header_file is not None:
+        raise click.UsageError("--upstream-header-file is for an --upstream that is http:// or https://.")
+    config = make_config(recording, "websocket")
+    servers = _upstream(upstream, words, limits)
+
+    def make(outlets: Outlets, captures: Captures | None) -> Gateway:
+        return Gateway(
+            servers,
+            authenticator,
+            outlets.submitter,
+            config,
+            list_client=outlets.list_client,
+            max_connections=limits.max_connections,
+            max_frame=limits.max_frame,
+            handshake_timeout=limits.handshake_timeout,
+            grace=limits.grace,
+            origins=limits.origins,
+            observe=None if captures is None else captures.watch,
+        )
+
+    return _Front(make, ("ws://", ""), "connections")
 
 
 @contextmanager
@@ -139,13 +244,6 @@ def _deaf() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _address(listen: str, *, option: str = "--listen", example: str = "127.0.0.1:8086") -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 0xFFFF or not host:
-        raise click.BadParameter(f"must be HOST:PORT, such as {example}.", param_hint=option)
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _authenticator(host: str, tokens: Path | None, recording: Recording) -> Authenticator:
@@ -168,39 +266,30 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _upstream(url: str | None, words: Sequence[str], max_frame: int, grace: float) -> Upstream:
+def _upstream(url: str | None, words: Sequence[str], limits: _Limits) -> Upstream:
     if (url is None) == (not words):
         raise click.UsageError("Name one server: --upstream URL, or -- COMMAND.")
     if url is None:
-        return ChildUpstream(words, max_frame=max_frame, grace=grace)
+        return ChildUpstream(words, max_frame=limits.max_frame, grace=limits.grace)
     try:
-        return WebSocketUpstream(url, max_frame=max_frame, close_timeout=grace)
-    except ConfigError as error:
-        raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
+        return WebSocketUpstream(url, max_frame=limits.max_frame, close_timeout=limits.grace)
+    except ConfigError:
+        problem = f"must be an address that begins with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}."
+    raise click.BadParameter(problem, param_hint="--upstream")
 
 
-async def _serve(gateway: Gateway, host: str, port: int, reload: Callable[[], object]) -> None:
+async def _serve(
+    gateway: Gateway | HTTPGateway, host: str, port: int, url: tuple[str, str], reload: Callable[[], object]
+) -> None:
     with trio.open_signal_receiver(*_SIGNALS) as signals:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        listeners = await open_listeners(host, port)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, gateway, signals, nursery.cancel_scope, reload)
+            nursery.start_soon(stop_when_told, gateway, signals, nursery.cancel_scope, reload)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.serve, listeners)
                 for listener in listeners:
-                    click.echo(f"listening on ws://{_name(listener)}", err=True)
+                    click.echo(f"listening on {url[0]}{name_of(listener)}{url[1]}", err=True)
             nursery.cancel_scope.cancel()
-
-
-async def _obey(gateway: Gateway, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object]) -> None:
-    stopping = False
-    async for signum in signals:
-        if signum == signal.SIGHUP:
-            reload()
-        elif stopping:
-            scope.cancel()
-        else:
-            stopping = True
-            gateway.stop()
 
 
 def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
@@ -216,11 +305,6 @@ def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
         click.echo("SIGHUP: the tokens were read again", err=True)
 
 
-def _name(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 @asynccontextmanager
 async def _showing_metrics(shown: tuple[str, int] | None, outlets: Outlets) -> AsyncIterator[None]:
     if shown is None:
@@ -234,10 +318,10 @@ async def _showing_metrics(shown: tuple[str, int] | None, outlets: Outlets) -> A
         yield
 
 
-def _summary(gateway: Gateway, outlets: Outlets) -> str:
+def _summary(gateway: Gateway | HTTPGateway, clients: str, outlets: Outlets) -> str:
     done = gateway.statistics()
     parts = [
-        f"{done.accepted} connections",
+        f"{done.accepted} {clients}",
         f"{done.unauthenticated + done.refused} refused",
         f"{done.recorded} operations",
         outlets.delivered(),

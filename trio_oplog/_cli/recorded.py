@@ -1,4 +1,4 @@
-"""``--capture FILE``: every frame goes to a file, in the format that ``trio-oplog replay`` reads.
+"""``--capture FILE``: every frame, or all of every HTTP exchange, goes to a file in the format that ``trio-oplog replay`` reads.
 
 A thread of its own writes them, so that no disk holds up the traffic.  What it cannot keep up with is left out and counted.
 """
@@ -11,13 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import IO, Final, Literal, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias
 
 import click
 
-from trio_oplog._capture import write_line
-from trio_oplog._recording import Frame, FrameObserver
+from trio_oplog._asgi import ExchangeObserver
+from trio_oplog._capture import write_exchange_line, write_line
+from trio_oplog._recording import Frame, FrameObserver, Headers
 
 WAITING_MAX_BYTES: Final = 32 * 1024 * 1024
 """The most bytes of frames that wait for the disk; more are left out."""
@@ -27,12 +30,14 @@ _FILES_MAX: Final = 10_000
 _OVERHEAD: Final = 200
 """What a frame that waits costs besides its bytes, rounded up."""
 
+WriteLine: TypeAlias = Callable[[float], str]
+"""Makes a line of a capture, when it is to be written, for a time in seconds since the session began."""
+
 
 class _Entry(NamedTuple):
     session: int
-    direction: Literal["c2s", "s2c"]
     time: float
-    frame: str | bytes | None  # None: the session has ended
+    write: WriteLine | None  # None: the session has ended
     size: int
 
 
@@ -74,15 +79,23 @@ class Captures:
         self._sessions += 1
         return _Session(self, self._sessions, inner, clock)
 
-    def put(self, session: int, direction: Literal["c2s", "s2c"], now: float, frame: Frame | None) -> None:
-        """Take one frame, or with ``None`` the end of a session.  Never waits."""
-        size = _OVERHEAD + (0 if frame is None else len(frame))
+    def watch_exchanges(self, *, clock: Callable[[], float] = time.monotonic) -> ExchangeCapture:
+        """Begin a session that consists of HTTP exchanges.
+
+        Args:
+            clock: Seconds; only differences count.
+        """
+        self._sessions += 1
+        return ExchangeCapture(partial(self.put, self._sessions), clock)
+
+    def put(self, session: int, now: float, size: int, write: WriteLine | None) -> None:
+        """Take one frame of so many bytes, or with ``None`` the end of a session.  Never waits."""
+        size += _OVERHEAD
         with self._changed:
-            if self._broken or (frame is not None and self._waiting_bytes + size > WAITING_MAX_BYTES):
-                self.left_out += frame is not None
+            if self._broken or (write is not None and self._waiting_bytes + size > WAITING_MAX_BYTES):
+                self.left_out += write is not None
                 return
-            kept = frame if frame is None or isinstance(frame, str) else bytes(frame)
-            self._waiting.append(_Entry(session, direction, now, kept, size))
+            self._waiting.append(_Entry(session, now, write, size))
             self._waiting_bytes += size
             self._changed.notify()
 
@@ -94,7 +107,7 @@ class Captures:
         self._thread.join(PATIENCE)
         with self._changed:
             was_broken, self._broken = self._broken, True
-            left_out = self.left_out + self._in_hand + sum(entry.frame is not None for entry in self._waiting)
+            left_out = self.left_out + self._in_hand + sum(entry.write is not None for entry in self._waiting)
         if left_out and not was_broken:
             _say(f"{left_out} frames are not in the capture {self._path}: the disk did not keep up")
 
@@ -126,20 +139,18 @@ class Captures:
             entries = list(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
-            self._in_hand = sum(entry.frame is not None for entry in entries)
+            self._in_hand = sum(entry.write is not None for entry in entries)
             return entries
 
     def _write_entry(self, entry: _Entry, files: dict[int, tuple[IO[str], float]]) -> None:
-        if entry.frame is None:
+        if entry.write is None:
             if entry.session in files:
                 files.pop(entry.session)[0].close()
             return
         if entry.session not in files:
             files[entry.session] = self._open(), entry.time
         file, began = files[entry.session]
-        # The end of a line belongs to the stream and not to the frame.
-        frame = entry.frame.removesuffix("\n") if isinstance(entry.frame, str) else entry.frame.removesuffix(b"\n")
-        file.write(write_line(entry.direction, max(entry.time - began, 0.0), frame))
+        file.write(entry.write(max(entry.time - began, 0.0)))
 
     def _open(self) -> IO[str]:
         for number in self._numbers:
@@ -163,21 +174,111 @@ class _Session:
 
     def on_client_frame(self, frame: Frame, /) -> None:
         """See ``FrameObserver``."""
-        self._captures.put(self._number, "c2s", self._clock(), frame)
+        self._put("c2s", frame)
         if self._inner is not None:
             self._inner.on_client_frame(frame)
 
     def on_server_frame(self, frame: Frame, /) -> None:
         """See ``FrameObserver``."""
-        self._captures.put(self._number, "s2c", self._clock(), frame)
+        self._put("s2c", frame)
         if self._inner is not None:
             self._inner.on_server_frame(frame)
 
     def close(self) -> None:
         """See ``FrameObserver``.  Safe to repeat."""
-        self._captures.put(self._number, "c2s", 0.0, None)
+        self._captures.put(self._number, 0.0, 0, None)
         if self._inner is not None:
             self._inner.close()
+
+    def _put(self, direction: Literal["c2s", "s2c"], frame: Frame) -> None:
+        # The end of a line belongs to the stream and not to the frame.
+        kept = frame.removesuffix("\n") if isinstance(frame, str) else bytes(frame).removesuffix(b"\n")
+        self._captures.put(self._number, self._clock(), len(kept), lambda seconds: write_line(direction, seconds, kept))
+
+
+class ExchangeCapture:
+    """Puts the HTTP exchanges of one session into a capture.
+
+    Args:
+        put: Takes the time, the size and the line of each event.
+        clock: Seconds.
+    """
+
+    def __init__(self, put: Callable[[float, int, WriteLine], None], clock: Callable[[], float]) -> None:
+        self._put = put
+        self._clock = clock
+        self._numbers = count(1)
+
+    def watch(self, inner: ExchangeObserver, method: str, target: str, headers: Headers) -> ExchangeObserver:
+        """A request has begun.
+
+        Args:
+            inner: Sees everything, too.
+            method: See ``HttpTap.exchange``.
+            target: See ``HttpTap.exchange``.
+            headers: See ``HttpTap.exchange``.
+
+        Returns:
+            What to show the exchange to.
+        """
+        exchange = _Exchange(self, next(self._numbers), inner)
+        exchange.put("request", method=method, path=target, headers=list(headers))
+        return exchange
+
+    def put(self, number: int, event: str, content: dict[str, Any]) -> None:
+        """Take one event of an exchange."""
+        size = len(content.get("data", b"")) + sum(len(name) + len(value) for name, value in content.get("headers", ()))
+        self._put(self._clock(), size, lambda seconds: write_exchange_line(number, event, seconds, **content))
+
+
+class _Exchange:
+    """An ``ExchangeObserver`` that puts what it sees into a capture."""
+
+    def __init__(self, capture: ExchangeCapture, number: int, inner: ExchangeObserver) -> None:
+        self._capture = capture
+        self._number = number
+        self._inner = inner
+        self._body: list[bytes] = []
+
+    def put(self, event: str, **content: Any) -> None:
+        """Put one event into the capture."""
+        self._capture.put(self._number, event, content)
+
+    def request_data(self, data: bytes, /) -> None:
+        """See ``ExchangeObserver``.  The capture has the body in one piece."""
+        self._body.append(data)
+        self._inner.request_data(data)
+
+    def request_end(self) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("request_body", data=b"".join(self._body))
+        self._body.clear()
+        self._inner.request_end()
+
+    def response_head(self, status: int, headers: Headers, /) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("response", status=status, headers=list(headers))
+        self._inner.response_head(status, headers)
+
+    def response_data(self, data: bytes, /) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("response_data", data=data)
+        self._inner.response_data(data)
+
+    def response_end(self) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("response_end", aborted=False)
+        self._inner.response_end()
+
+    def client_closed(self) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("client_closed")
+        self._inner.client_closed()
+
+    def upstream_failed(self) -> None:
+        """See ``ExchangeObserver``."""
+        self.put("response_end", aborted=True)
+        self._inner.upstream_failed()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from trio_oplog._cli.options import Recording
 from trio_oplog._cli.outlets import Outlets, open_outlets
 from trio_oplog._cli.recorded import open_captures
 from trio_oplog._errors import OplogError, StoreError
-from trio_oplog._listing import ListClient, answer_list_request, read_list_request
+from trio_oplog._listing import ListClient, answering, read_list_request
 from trio_oplog._metrics import of_interceptor
 from trio_oplog._operation import Config
 from trio_oplog._recording import FrameObserver, Interceptor
@@ -201,9 +201,9 @@ class _Lists:
             self._nursery.start_soon(self._fetch, list_client, workspace, entry.number, request)
 
     async def _fetch(self, list_client: ListClient, workspace: str, number: int, request: Request) -> None:
-        answer = await answer_list_request(list_client, workspace, request)
+        async with answering(list_client, workspace, request) as answer:
+            await self._send(number, answer)
         self._answering -= 1
-        await self._send(number, answer)
 
     async def _send(self, number: int, answer: bytes) -> None:
         with suppress(trio.BrokenResourceError):  # nobody is there any more to take it

@@ -1,7 +1,7 @@
 """``trio-oplog replay``: run recorded sessions through the real path.
 
-Frames go to an Interceptor in their order and at their recorded times, operations through a Client over HTTP to the
-endpoint, and what is shown came back through ``operations/list``.
+Frames go to an Interceptor and HTTP exchanges to an HttpTap, in their order and at their recorded times; operations go through
+a Client over HTTP to the endpoint, and what is shown came back through ``operations/list``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from trio_oplog._cli import capture
 from trio_oplog._cli.account import lost
 from trio_oplog._cli.destination import Destination, open_destination
 from trio_oplog._cli.options import ca_file_option, secret_option, to_option, workspace_option
+from trio_oplog._cli.player import Player
 from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._listing import LIMIT_MAX, METHOD, ListClient, ListQuery, try_handle_operations_list
 from trio_oplog._operation import Config, Operation
-from trio_oplog._recording import Interceptor
+from trio_oplog._recording import HttpTap, Interceptor
 
 SOURCE: Final = "replay"
 
@@ -54,7 +55,8 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None, ca_file: Path | None) -> None:
     """Run recorded sessions through the real path and show the operations that came back from the store.
 
-    A CAPTURE has one JSON object a line: {"dir": "c2s" or "s2c", "t": seconds since the start, "frame": the text}.
+    A CAPTURE has one JSON object a line: {"dir": "c2s" or "s2c", "t": seconds since the start, "frame": the text}, or what
+    crossed in HTTP exchanges, as the documentation says.
     Replaying a session again changes nothing: its operations have the same ids each time.
     """
     outcome = trio.run(_replay, captures, dest, workspace, secret_file, ca_file)
@@ -141,17 +143,19 @@ async def _play(
             await client.wait_submit(operation)
         tray.operations.clear()
 
-    interceptor = Interceptor(
-        tray, Config(source=SOURCE, workspace_id=workspace), clock=tape.clock, monotonic=tape.monotonic, new_id=tape.new_id
+    config = Config(source=SOURCE, workspace_id=workspace)
+    player = Player(
+        Interceptor(tray, config, clock=tape.clock, monotonic=tape.monotonic, new_id=tape.new_id),
+        HttpTap(tray, config, clock=tape.clock, monotonic=tape.monotonic, new_id=tape.new_id),
     )
     for number, line in enumerate(capture.read(session.path)):
         tape.now = line.t
-        (interceptor.on_client_frame if line.dir == "c2s" else interceptor.on_server_frame)(line.crossed)
+        player.show(line)
         await deliver()
         advance()
         if number % _READ_AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
-    interceptor.close()
+    player.close()
     await deliver()
 
 

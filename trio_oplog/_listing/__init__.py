@@ -3,15 +3,17 @@
 In: a JSON-RPC request.  Out: its answer, from the endpoint.
 
     1  query.py      what may be asked for, and how it is spelled in a URL
-    2  answering.py  the request is recognised inside the gateway, sent on over HTTP, and answered
+    2  answering.py  the request is recognised inside the gateway, sent on over HTTP, and answered;
+                     room.py bounds what all answers together hold
 """
 
 from __future__ import annotations
 
 from trio_oplog._listing.answering import (
     METHOD,
+    OVERLOADED,
     ListClient,
-    answer_list_request,
+    answering,
     read_list_request,
     try_handle_operations_list,
 )
@@ -21,9 +23,10 @@ __all__ = [
     "LIMIT_DEFAULT",
     "LIMIT_MAX",
     "METHOD",
+    "OVERLOADED",
     "ListClient",
     "ListQuery",
-    "answer_list_request",
+    "answering",
     "read_list_request",
     "read_parameters",
     "read_time",

@@ -10,6 +10,9 @@ import json
 import logging
 import math
 import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import httpx
@@ -21,8 +24,9 @@ from trio_oplog._address import check_secret, check_url
 from trio_oplog._errors import ConfigError, ListError, QueryError
 from trio_oplog._json import ABSENT, Reader
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
+from trio_oplog._listing.room import Holding, Room
 from trio_oplog._reach import check_ca_file, make_tls, name_failure
-from trio_oplog._recording import Frame, Message, read_key, read_request
+from trio_oplog._recording import Frame, Message, is_utf8, read_key, read_request
 from trio_oplog._trio import require_trio
 
 METHOD: Final = "operations/list"
@@ -32,8 +36,12 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 """JSON-RPC 2.0, section 5.1: the list cannot be had, for reasons that are not the caller's."""
 
+OVERLOADED: Final = -32001
+"""Too many lists are being answered; ask again later."""
+
 REQUEST_TIMEOUT: Final = 10.0
 REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
+HELD_MAX_BYTES: Final = 256 * 1024 * 1024
 
 _UNAUTHORIZED: Final = 401
 
@@ -60,6 +68,9 @@ class ListClient:
             together with ``http``.
         timeout: The most seconds that one request may take in all, above 0.
         max_bytes: The longest reply taken, in bytes, at least 1; 64 MiB by default.
+        max_held: The most bytes that all answers together may take until whoever asked has got them, at least 1; 256 MiB by
+            default.  While an answer is made it counts four times, and twice while it is sent.  A request for which there is no
+            room waits, up to the timeout.
 
     Raises:
         ConfigError: A value is wrong, or the certificates to trust cannot be read; the error names it.
@@ -74,6 +85,7 @@ class ListClient:
         ca_file: str | os.PathLike[str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
         max_bytes: int = REPLY_MAX_BYTES,
+        max_held: int = HELD_MAX_BYTES,
     ) -> None:
         self._url = check_url(url)
         self._headers = {"X-Internal-Secret": check_secret(secret), "Accept-Encoding": "identity", "User-Agent": "trio-oplog"}
@@ -81,12 +93,15 @@ class ListClient:
             raise ConfigError("timeout", "must be above 0")
         if max_bytes < 1:
             raise ConfigError("max_bytes", "must be at least 1")
+        if max_held < 1:
+            raise ConfigError("max_held", "must be at least 1")
         if http is not None and not isinstance(http, httpx.AsyncClient):
             raise ConfigError("http", "must be an httpx.AsyncClient")
         trusted = check_ca_file(ca_file, http)
         self._http = http
         self._timeout = timeout
         self._max_bytes = max_bytes
+        self._room = Room(max_held)
         # Costs milliseconds, so once; and not at all where it is of no use.
         ours = http is None and self._url.scheme == "https"
         self._tls = make_tls(trusted) if ours else False
@@ -107,30 +122,60 @@ class ListClient:
             ListError: There was no such answer.  What the endpoint said instead is not in the error.
             TrioRequiredError: The program runs under another event loop than Trio's; nothing was asked.
         """
+        async with self.holding(query) as body:
+            return body
+
+    @asynccontextmanager
+    async def holding(self, query: ListQuery) -> AsyncIterator[bytes]:
+        """Ask for operations, and count the answer among those in memory for as long as the block lasts.
+
+        Args:
+            query: Which ones.
+
+        Yields:
+            See ``fetch``.
+
+        Raises:
+            ListError: See ``fetch``; or there is no room for the answer.
+            TrioRequiredError: The program runs under another event loop than Trio's; nothing was asked.
+        """
         require_trio("ListClient")
+        holding = Holding(self._room)
+        try:
+            body = await self._ask(query, holding)
+            holding.shrink(len(body))
+            yield body
+        finally:
+            holding.end()
+
+    async def _ask(self, query: ListQuery, holding: Holding) -> bytes:
         url = self._url.copy_merge_params(write_parameters(query))
         body: bytes | None = None
-        problem = "the endpoint did not answer in time"
+        error: ListError = NoRoomError()
         try:
             with trio.move_on_after(self._timeout):
-                body = await self._get(url)
-        except httpx.HTTPError as error:
-            problem = f"the endpoint cannot be reached: {name_failure(error)}"
+                await holding.begin(query.limit)
+                error = ListError("the endpoint did not answer in time")
+                body = await self._get(url, holding)
+        except httpx.HTTPError as failure:
+            error = ListError(f"the endpoint cannot be reached: {name_failure(failure)}")
         # Outside of the handler: an error of the transport holds the request, and with it the secret.
         if body is None:
-            raise ListError(problem)
+            raise error
         if not await _is_json_object(body):
             raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
         return body
 
-    async def _get(self, url: httpx.URL) -> bytes:
+    async def _get(self, url: httpx.URL, holding: Holding) -> bytes:
         if self._http is not None:
-            return await self._get_through(self._http, url)
+            return await self._get_through(self._http, url, holding)
         async with httpx.AsyncClient(verify=self._tls, trust_env=False) as http:
-            return await self._get_through(http, url)
+            return await self._get_through(http, url, holding)
 
-    async def _get_through(self, http: httpx.AsyncClient, url: httpx.URL) -> bytes:
-        body = bytearray()
+    async def _get_through(self, http: httpx.AsyncClient, url: httpx.URL, holding: Holding) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        error: ListError | None = None
         request = http.build_request("GET", url, headers=self._headers, timeout=None)
         response = await http.send(request, stream=True, follow_redirects=False)
         try:
@@ -140,14 +185,26 @@ class ListClient:
             # Breaking out of the loop would leave half a dozen generators of the HTTP stack suspended; cancelling unwinds them.
             with trio.CancelScope() as reading:
                 async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._max_bytes:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        error = ListError(f"the endpoint's answer is over {self._max_bytes} bytes")
+                    elif not holding.fits(size):
+                        error = NoRoomError()
+                    if error is not None:
                         reading.cancel()
         finally:
             await response.aclose()
-        if reading.cancel_called:
-            raise ListError(f"the endpoint's answer is over {self._max_bytes} bytes")
-        return bytes(body)
+        if error is not None:
+            raise error
+        return b"".join(chunks)
+
+
+class NoRoomError(ListError):
+    """Too many answers are in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("too many answers are waiting to be taken")
 
 
 async def try_handle_operations_list(list_client: ListClient, workspace_id: str, frame: Frame) -> bytes | None:
@@ -169,7 +226,10 @@ async def try_handle_operations_list(list_client: ListClient, workspace_id: str,
         trio.Cancelled: The task was cancelled.  Nothing else is ever raised.
     """
     request = read_list_request(frame)
-    return None if request is None else await answer_list_request(list_client, workspace_id, request)
+    if request is None:
+        return None
+    async with answering(list_client, workspace_id, request) as answer:
+        return answer
 
 
 def read_list_request(frame: Frame) -> Message | None:
@@ -178,19 +238,38 @@ def read_list_request(frame: Frame) -> Message | None:
     return request if request is not None and read_key(request.id) is not None else None
 
 
-async def answer_list_request(list_client: ListClient, workspace_id: str, request: Message) -> bytes:
-    """The answer to what ``read_list_request`` found; see ``try_handle_operations_list``."""
-    try:
-        return _answer(request.id, b"result", await list_client.fetch(_read_query(workspace_id, request.params)))
-    except QueryError as error:
-        if error.field != "workspace_id":  # that one is the gateway's own mistake
-            return _error(request.id, INVALID_PARAMS, f"Invalid params: {error}")
-        _log.error("operations/list failed: %s", error)
-    except ListError as error:
-        _log.warning("operations/list failed: %s", error)
-    except Exception as error:  # noqa: BLE001 -- the caller is owed an answer, whatever a transport of the gateway's own does
-        _log.warning("operations/list failed: %s", type(error).__name__)
-    return _error(request.id, INTERNAL_ERROR, "The operation log is not available")
+@asynccontextmanager
+async def answering(list_client: ListClient, workspace_id: str, request: Message) -> AsyncIterator[bytes]:
+    """Answer what ``read_list_request`` found; see ``try_handle_operations_list``.
+
+    Yields:
+        The answer.  It counts among those in memory for as long as the block lasts, which should be until it is sent.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            body = await stack.enter_async_context(list_client.holding(_read_query(workspace_id, request.params)))
+            answer = _answer(request.id, b"result", body)
+            del body  # it would be in memory while the answer is sent
+        except Exception as error:  # noqa: BLE001 -- the caller is owed an answer, whatever a transport of the gateway's own does
+            answer = _refusal(request.id, error)
+        yield answer
+
+
+def _refusal(request_id: Raw, error: Exception) -> bytes:
+    """The answer to a request that could not be fulfilled.  What the endpoint said, or a transport, is not in it."""
+    match error:
+        case QueryError() if error.field != "workspace_id":  # that one is the gateway's own mistake
+            return _error(request_id, INVALID_PARAMS, f"Invalid params: {error}")
+        case QueryError():
+            _log.error("operations/list failed: %s", error)
+        case NoRoomError():
+            _log.warning("operations/list failed: %s", error)
+            return _error(request_id, OVERLOADED, "overloaded")
+        case ListError():
+            _log.warning("operations/list failed: %s", error)
+        case _:
+            _log.warning("operations/list failed: %s", type(error).__name__)
+    return _error(request_id, INTERNAL_ERROR, "The operation log is not available")
 
 
 class _Params(msgspec.Struct):
@@ -265,23 +344,17 @@ async def _is_json_object(body: bytes) -> bool:
 
 
 def _holds_object(body: bytes) -> bool:
+    # What msgspec refuses may be an escape that means a lone surrogate, which the grammar of JSON allows.
+    return is_utf8(body) and (_reads_object(body) or _reads_object(_SURROGATE.sub(_ANY_ESCAPE, body)))
+
+
+def _reads_object(body: bytes) -> bool:
     try:
-        text = body.decode()
         _read_object(body)
-    except UnicodeDecodeError:
-        return False
     except (msgspec.MsgspecError, RecursionError):
-        return _holds_object_to_json(text)
+        return False
     return True
 
 
-def _holds_object_to_json(text: str) -> bool:
-    """What msgspec refuses may be an escape that means a lone surrogate, which the grammar of JSON allows."""
-    try:
-        return isinstance(json.loads(text, parse_constant=_refuse, parse_int=str), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ANY_ESCAPE: Final = rb"\\u0041"

@@ -10,7 +10,7 @@ from trio_oplog._metrics.model import Attributes, Counter, Gauge, Metric, Point
 from trio_oplog._recording import InterceptorStatistics
 
 if TYPE_CHECKING:  # the gateway is an extra, which wrap's metrics do without
-    from trio_oplog.gateway import GatewayStatistics
+    from trio_oplog.gateway import GatewayStatistics, HTTPGatewayStatistics
 
 DESTINATION: Final = "trio_oplog.destination"
 REASON: Final = "trio_oplog.drop.reason"
@@ -95,7 +95,7 @@ def of_interceptor(seen: InterceptorStatistics) -> list[Metric]:
     return [_open_calls(seen.open_calls + seen.suspended_calls)]
 
 
-def of_gateway(done: GatewayStatistics) -> list[Metric]:
+def of_gateway(done: GatewayStatistics | HTTPGatewayStatistics) -> list[Metric]:
     """What a gateway has done."""
     return [
         _open_calls(done.open_calls),

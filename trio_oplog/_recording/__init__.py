@@ -9,11 +9,14 @@ In: the frames of a connection, as text or bytes.  Out: one ``Operation`` for ea
                        answer, approvals.py and consent.py who let them run
     5  recorder.py     a call and its end -> an Operation; ids.py its id, limits.py the sizes, redact.py and
                        secrets.py what must not be kept
+
+``http/`` stands before 1: the bytes of HTTP exchanges become frames there.
 """
 
 from __future__ import annotations
 
-from trio_oplog._recording.envelope import Frame, Message, read_key, read_request
+from trio_oplog._recording.envelope import Frame, Message, is_utf8, read_key, read_request
+from trio_oplog._recording.http import Headers, HttpExchange, HttpTap, HttpTapStatistics
 from trio_oplog._recording.interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._recording.limits import NAME_MAX_BYTES, name
 from trio_oplog._recording.observer import FrameObserver
@@ -25,11 +28,16 @@ __all__ = [
     "NAME_MAX_BYTES",
     "Frame",
     "FrameObserver",
+    "Headers",
+    "HttpExchange",
+    "HttpTap",
+    "HttpTapStatistics",
     "Interceptor",
     "InterceptorStatistics",
     "Message",
     "Payload",
     "SuspendedCalls",
+    "is_utf8",
     "name",
     "read_key",
     "read_request",

@@ -73,8 +73,6 @@ class Approvals:
         self._reviews: dict[_RunId, _Open] = {}
         self._hooks: dict[_RunId, float] = {}  # when they began
         self._early: dict[_ItemId, _Early] = {}
-        self.forgotten = 0
-        """How many requests, reviews and hooks were forgotten because there were too many."""
 
     def ask(self, prompt: Prompt) -> None:
         """The server asks something."""
@@ -94,7 +92,7 @@ class Approvals:
         self.open[prompt.key] = _Open(consent, ask, prompt.read_reply, prompt.options)
         if len(self.open) > self._room:
             self._withdraw(next(iter(self.open)))
-            self.forgotten += 1
+            self._recorder.tally.forgotten_approvals += 1
 
     def reply(self, key: RequestKey, reply: mcp.Reply | None) -> None:
         """The client answers."""
@@ -136,7 +134,7 @@ class Approvals:
             if len(self._reviews) > self._room:
                 oldest = self._reviews.pop(next(iter(self._reviews)))
                 oldest.consent.settle(oldest.ask, now)
-                self.forgotten += 1
+                self._recorder.tally.forgotten_approvals += 1
         else:
             found.consent.settle(found.ask, now, event.decision, DecidedBy.REVIEWER)
 
@@ -171,7 +169,7 @@ class Approvals:
     def _bound(self, table: dict[Any, Any]) -> None:
         if len(table) > self._room:
             del table[next(iter(table))]
-            self.forgotten += 1
+            self._recorder.tally.forgotten_approvals += 1
 
     def _consent(self, prompt: Prompt) -> Consent | None:
         """The consent of the call that a request is about; ``None`` where it is about none."""
@@ -188,7 +186,7 @@ class Approvals:
         elif about.is_mcp:
             entry = self._suspended.find_task(self._recorder, about.task_id) if about.task_id is not None else None
             if entry is None:
-                call = self._idle_mcp_call()
+                call = self.idle_mcp_call()
             elif not entry.is_over:
                 call = entry.call
         return None if call is None else consent_of(call)
@@ -224,7 +222,7 @@ class Approvals:
                 return call
         return None
 
-    def _idle_mcp_call(self) -> Call | None:
+    def idle_mcp_call(self) -> Call | None:
         """MCP over one stream does not say which call it asks about: the oldest that it does not ask about already is a guess."""
         for call in self._calls:
             if call.answer is mcp.TOOL_ANSWER and (call.consent is None or not call.consent.is_busy):

@@ -7,6 +7,7 @@ never sends it.
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
@@ -96,12 +97,20 @@ def is_utf8(frame: Frame) -> bool:
     if isinstance(frame, str) or (isinstance(frame, bytes) and frame.isascii()):  # as nearly always
         return True
     try:
-        str(frame, "utf-8")
+        if len(frame) <= _PIECE:
+            str(frame, "utf-8")
+        else:
+            # The text of a long frame could take four times its memory.
+            decode, view = getincrementaldecoder("utf-8")().decode, memoryview(frame)
+            for start in range(0, len(view), _PIECE):
+                decode(view[start : start + _PIECE])
+            decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
 
 
+_PIECE: Final = 1024 * 1024
 _message = Reader(Message)
 
 

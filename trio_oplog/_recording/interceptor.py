@@ -31,7 +31,7 @@ from trio_oplog._recording.dialects import (
     Request,
     Response,
 )
-from trio_oplog._recording.dialects.events import mark_replaced
+from trio_oplog._recording.dialects.events import End, mark_replaced
 from trio_oplog._recording.envelope import (
     REFUSED,
     Envelope,
@@ -46,8 +46,8 @@ from trio_oplog._recording.envelope import (
 )
 from trio_oplog._recording.ids import random_ids
 from trio_oplog._recording.pairing import Pairing
-from trio_oplog._recording.recorder import Recorder
-from trio_oplog._recording.suspended import SuspendedCalls
+from trio_oplog._recording.recorder import Moment, Recorder
+from trio_oplog._recording.suspended import UNANSWERED, SuspendedCalls
 
 _log = logging.getLogger("trio_oplog")
 
@@ -90,7 +90,7 @@ class InterceptorStatistics:
     internal_errors: int
 
 
-_now = partial(datetime.now, UTC)
+utc_now = partial(datetime.now, UTC)
 
 # Most of what a client sends that matters is a call, and most of what a server sends that is long and matters is the answer
 # to one.  So short frames of the client, and long ones of the server that are as quickly read as peeked into, are read as
@@ -121,13 +121,15 @@ class Interceptor:
         ConfigError: The submitter has no ``submit()``, or the config is none; the error names which.
     """
 
+    _own_suspended: SuspendedCalls | None = None
+
     def __init__(
         self,
         submitter: Submitter,
         config: Config,
         *,
         suspended: SuspendedCalls | None = None,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -135,25 +137,28 @@ class Interceptor:
             raise ConfigError("submitter", "must be an object with a submit() method")
         if not isinstance(config, Config):
             raise ConfigError("config", "must be a Config")
-        self._recorder = Recorder(submitter, config, clock, monotonic, new_id or random_ids().__next__)
-        self._own_suspended = None
+        recorder = Recorder(submitter, config, clock, monotonic, new_id or random_ids().__next__)
         if suspended is None:
-            suspended = self._own_suspended = SuspendedCalls(
-                max_calls=config.max_suspended, max_age=config.max_suspended_age, monotonic=monotonic
-            )
+            suspended = SuspendedCalls(max_calls=config.max_suspended, max_age=config.max_suspended_age, monotonic=monotonic)
+            self._own_suspended = suspended
+        self._watch(recorder, suspended)
+
+    def _watch(self, recorder: Recorder, suspended: SuspendedCalls) -> None:
+        """Begin with parts that others may share."""
+        self._recorder = recorder
         self._suspended = suspended
-        self._pairing = Pairing(self._recorder, suspended)
+        self._pairing = Pairing(recorder, suspended)
         self._calls = self._pairing.calls
+        config = recorder.config
         self._server_methods: Methods = FROM_SERVER if config.record_items else OF_THE_CLIENT
         self._args_max_bytes = config.args_max_bytes
         self._closed = False
         self._client_frames = 0
         self._server_frames = 0
-        self._unreadable_frames = 0
-        self._internal_errors = 0
+        self._tally = recorder.tally
 
     def __repr__(self) -> str:
-        return f"<Interceptor open_calls={len(self._calls)} recorded={self._recorder.recorded}>"
+        return f"<Interceptor open_calls={len(self._calls)} recorded={self._tally.recorded}>"
 
     def __enter__(self) -> Self:
         return self
@@ -235,32 +240,37 @@ class Interceptor:
         Calls that wait in a shared ``SuspendedCalls`` may still be ended on another connection.
         """
         self._closed = True
-        while self._calls:
-            try:
-                self._pairing.close()
-            except Exception as error:  # noqa: BLE001
-                self._on_mistake(error)
+        self._end_calls(UNANSWERED)
         while self._own_suspended:
             try:
                 self._own_suspended.close()
             except Exception as error:  # noqa: BLE001
                 self._on_mistake(error)
 
+    def _end_calls(self, end: End, at: Moment | None = None) -> None:
+        """End every open call in one way; at a moment that is over, if one is given."""
+        while self._calls:
+            try:
+                self._pairing.end_oldest(end, at)
+            except Exception as error:  # noqa: BLE001
+                self._on_mistake(error)
+
     def statistics(self) -> InterceptorStatistics:
         """What has been seen so far."""
+        tally = self._tally
         return InterceptorStatistics(
             client_frames=self._client_frames,
             server_frames=self._server_frames,
-            unreadable_frames=self._unreadable_frames,
+            unreadable_frames=tally.unreadable_frames,
             open_calls=len(self._calls),
             suspended_calls=len(self._suspended),
-            recorded=self._recorder.recorded,
-            evicted=self._pairing.evicted,
-            unanswered=self._pairing.unanswered,
-            forgotten_approvals=self._pairing.approvals.forgotten,
-            submit_errors=self._recorder.submit_errors,
-            redact_errors=self._recorder.redact_errors,
-            internal_errors=self._internal_errors,
+            recorded=tally.recorded,
+            evicted=tally.evicted,
+            unanswered=tally.unanswered,
+            forgotten_approvals=tally.forgotten_approvals,
+            submit_errors=tally.submit_errors,
+            redact_errors=tally.redact_errors,
+            internal_errors=tally.internal_errors,
         )
 
     def _show_unpeeked(self, frame: Frame) -> None:
@@ -287,7 +297,7 @@ class Interceptor:
         """Look at a frame of any shape, one message after the other: a batch, an odd spelling, bytes that are no UTF-8."""
         parts = messages(frame)
         if parts is None:
-            self._unreadable_frames += 1
+            self._tally.unreadable_frames += 1
             return
         for text in parts.texts:
             envelope = _envelope.read_tolerantly(text) or Envelope()
@@ -358,6 +368,6 @@ class Interceptor:
             self._pairing.answer(awaited, answer, respelled_id=respelled_id)
 
     def _on_mistake(self, error: Exception) -> None:
-        self._internal_errors += 1
+        self._tally.internal_errors += 1
         # Without its traceback, which may hold payloads.
         _log.error("a message was lost to a mistake: %s", type(error).__name__)

@@ -44,11 +44,11 @@ from trio_oplog._recording.envelope import RequestKey, respelled
 from trio_oplog._recording.ids import execution_id
 from trio_oplog._recording.limits import optional_name
 from trio_oplog._recording.memory import Memory
-from trio_oplog._recording.recorder import Recorder
-from trio_oplog._recording.suspended import UNANSWERED, Entry, SuspendedCalls
+from trio_oplog._recording.recorder import Moment, Recorder
+from trio_oplog._recording.suspended import Entry, SuspendedCalls
 
 _INTERRUPTED: Final = End(is_error=True, notes={"outcome": Outcome.INTERRUPTED})
-_EVICTED: Final = End(is_error=True, notes={"outcome": Outcome.EVICTED})
+EVICTED: Final = End(is_error=True, notes={"outcome": Outcome.EVICTED})
 _RESPELLED: Final = {"id_respelled": True}
 
 
@@ -71,8 +71,6 @@ class Pairing:
         self.requests: dict[RequestKey, Request] = {}
         """Requests of the client that are no calls, and whose responses matter."""
         self.approvals = Approvals(self.calls, suspended, recorder)
-        self.evicted = 0
-        self.unanswered = 0
         self._ended = Memory(self._room)  # executions that are over
         self._has_numbers_as_text = False  # whether the client has sent ids such as "7"
         self._actions: Mapping[type, Callable[[Any], None]] = {
@@ -172,17 +170,38 @@ class Pairing:
             self._note_id(call.key)
         self.calls.add(call)
         if len(self.calls) > self._max_pending:
-            self._abandon(self.calls.oldest(), _EVICTED)
-            self.evicted += 1
+            self.end_oldest(EVICTED, None)
 
     def _note_id(self, key: CallKey | None) -> None:
         if key.__class__ is str and not self._has_numbers_as_text:
             self._has_numbers_as_text = respelled(key) is not None
 
-    def close(self) -> None:
-        """The connection ended: record one call that is open.  Call it while there are any."""
-        self._abandon(self.calls.oldest(), UNANSWERED)
-        self.unanswered += 1
+    def end_oldest(self, end: End, at: Moment | None) -> None:
+        """End the call that is open for longest, at a moment that is over if one is given.  Call it while there are any."""
+        self._abandon(self.calls.oldest(), end, at)
+        outcome = end.notes["outcome"] if end.notes else None
+        self._recorder.tally.unanswered += outcome is Outcome.UNANSWERED
+        self._recorder.tally.evicted += outcome is Outcome.EVICTED
+
+    def end_call(self, call: Call, end: End, at: Moment) -> None:
+        """End a call that is open, at a moment that is over."""
+        self._abandon(call, end, at)
+
+    def take_calls(self) -> list[Call]:
+        """Take out every open call, which goes on elsewhere or is none; it is not recorded."""
+        taken = list(self.calls)
+        for call in taken:
+            self.calls.remove(call)
+            self._drop_asks(call)
+        return taken
+
+    def put_back(self, call: Call, instead_of: Call) -> None:
+        """A call goes on that was taken out elsewhere; another one was begun for it."""
+        self.calls.remove(instead_of)
+        call.key, call.later = instead_of.key, None
+        if not call.notes or "rounds" not in call.notes:  # the server works on it from now on only
+            call.began, call.began_at = instead_of.began, instead_of.began_at
+        self.calls.add(call)
 
     # Items.
 
@@ -450,7 +469,7 @@ class Pairing:
 
     # Ends.
 
-    def _abandon(self, call: Call, end: End) -> None:
+    def _abandon(self, call: Call, end: End, at: Moment | None = None) -> None:
         """End a call that will not end by itself.  What is said of an item or a tool call later is about the same execution."""
         self.calls.remove(call)
         identity = None
@@ -459,11 +478,11 @@ class Pairing:
         if isinstance(call.key, ItemKey) and (execution := _execution(call)) is not None:
             self._ended.add(execution)
             identity = (*call.key, call.started_at_ms, None)
-        self._record(call, end, operation_id=self._execution_id(identity))
+        self._record(call, end, operation_id=self._execution_id(identity), at=at)
 
-    def _record(self, call: Call, end: End, *, operation_id: str | None = None) -> None:
+    def _record(self, call: Call, end: End, *, operation_id: str | None = None, at: Moment | None = None) -> None:
         recorder = self._recorder if call.recorder is None else call.recorder
-        recorder.record(call, end, recorder.monotonic(), recorder.clock(), operation_id)
+        recorder.record(call, end, *(at or recorder.now()), operation_id)
         self._drop_asks(call)
 
     def _drop_asks(self, call: Call) -> None:

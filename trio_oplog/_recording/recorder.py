@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
+
 from trio_oplog._operation import Config, Context, Draft, Operation, Outcome, ResultMeta, Submitter, shrink
 from trio_oplog._recording.consent import DURATION_MAX_MS, milliseconds
 from trio_oplog._recording.dialects.events import Call, End, Facts, ServerKnown
@@ -30,6 +32,28 @@ class Summary(NamedTuple):
     """Whether U+FFFD in it may stand for bytes that are no UTF-8."""
 
 
+class Moment(NamedTuple):
+    """When something happened."""
+
+    seconds: float
+    """On the monotonic clock."""
+    date: datetime
+    """Aware, UTC."""
+
+
+class Tally(Struct):
+    """What there is to count besides frames.  Several connections may share one."""
+
+    recorded: int = 0
+    evicted: int = 0
+    unanswered: int = 0
+    unreadable_frames: int = 0
+    forgotten_approvals: int = 0
+    submit_errors: int = 0
+    redact_errors: int = 0
+    internal_errors: int = 0
+
+
 class Recorder:
     """Makes the operations of one connection.
 
@@ -41,6 +65,7 @@ class Recorder:
         clock: The time of day, as an aware datetime in UTC.
         monotonic: A clock for durations, in seconds.
         new_id: Makes the id of an operation: UUID text.
+        tally: Where to count; ``None``: one of its own.
     """
 
     def __init__(
@@ -50,23 +75,33 @@ class Recorder:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
         self.monotonic = monotonic
-        self.recorded: int = 0
-        self.submit_errors: int = 0
-        self.redact_errors: int = 0
+        self.tally: Tally = tally if tally is not None else Tally()
         self._submitter = submitter
         self._new_id = new_id
         self._client: str | None = None
         self._server = ServerKnown()
+        self._session: str | None = None
+        self._protocol: str | None = None
         self._context = Context(transport=config.transport) if config.transport is not None else None
         # What the last call told of itself besides, and what came of it.
         self._told: tuple[Facts | None, str | None, Implementation | None] | None = None
         self._told_context: Context | None = None
         if config.redact is not None:
             converter()  # now, not under the first call
+
+    def now(self) -> Moment:
+        """What the clocks show."""
+        return Moment(self.monotonic(), self.clock())
+
+    def transport_says(self, *, session: str | None = None, protocol: str | None = None) -> None:
+        """What is known from outside of the messages.  The protocol that a handshake names goes before this one."""
+        self._session, self._protocol = session or self._session, protocol or self._protocol
+        self._context, self._told = self._connection(), None
 
     def client_is(self, client: str | None) -> None:
         """The client said who it is."""
@@ -156,11 +191,11 @@ class Recorder:
         operation.__class__ = Operation
         if config.redact is not None:
             operation = self._redacted(operation, config.redact)
-        self.recorded += 1
+        self.tally.recorded += 1
         try:
             self._submitter.submit(operation)
         except Exception as error:  # noqa: BLE001  # somebody else's mistake must not reach the gateway
-            self.submit_errors += 1
+            self.tally.submit_errors += 1
             _log.error("the submitter raised %s; operation %s is lost", type(error).__name__, operation.id)
 
     def _server_of(self, call: Call, end: End) -> str | None:
@@ -172,7 +207,11 @@ class Recorder:
     def _connection(self) -> Context | None:
         """What is known of the connection, for every call on it; ``None`` where nothing is."""
         context = Context(
-            client=self._client, server=self._server.server, protocol=self._server.protocol, transport=self.config.transport
+            client=self._client,
+            server=self._server.server,
+            protocol=self._server.protocol or self._protocol,
+            session=self._session,
+            transport=self.config.transport,
         )
         return None if context == Context() else context
 
@@ -183,7 +222,7 @@ class Recorder:
             client=introduction(facts.client) or known.client,
             server=introduction(server) or known.server,
             protocol=facts.protocol or known.protocol,
-            session=session,
+            session=session or known.session,
             transport=known.transport,
             trace_id=facts.trace_id,
             parent_span_id=facts.parent_span_id,
@@ -194,7 +233,7 @@ class Recorder:
         try:
             return decode(encode(redact(operation)))
         except Exception as error:  # noqa: BLE001  # its message may quote the payload
-            self.redact_errors += 1
+            self.tally.redact_errors += 1
             _log.error("the redactor failed with %s; operation %s goes without its payload", type(error).__name__, operation.id)
             return shrink(operation)
 

@@ -1,14 +1,16 @@
-"""Bridges that put the operation log between a client and a server over WebSocket.
+"""What puts the operation log between a client and a server over WebSocket or HTTP.
 
 ::
 
-    _frames.py      one end of a connection, as frames
-    _lines.py       frames over byte streams: a line each
-    _websocket.py   frames over WebSocket
-    _bridge.py      both ends, pumped both ways past an Interceptor
-    _child.py       a server that is a child process
-    _identity.py    who may connect, and as whom
-    _server.py      the WebSocket front
+    _frames.py        one end of a connection, as frames
+    _lines.py         frames over byte streams: a line each
+    _websocket.py     frames over WebSocket
+    _bridge.py        both ends, pumped both ways past an Interceptor
+    _child.py         a server that is a child process
+    _identity.py      who may connect, and as whom
+    _server.py        the WebSocket front
+    _http_gateway.py  the HTTP front.  A request passes, in this order: _http_front.py, who may send it; an HttpTap that is
+                      shown it; _http_lists.py, operations/list; _http_proxy.py, the upstream
 
 Needs the extra ``gateway``.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameStream, Line
+from trio_oplog.gateway._http_gateway import HTTPGateway, HTTPGatewayStatistics
 from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._server import (
@@ -49,6 +52,8 @@ __all__ = [
     "GatewayClientConnection",
     "GatewayServerConnection",
     "GatewayStatistics",
+    "HTTPGateway",
+    "HTTPGatewayStatistics",
     "Identity",
     "Line",
     "LineFrames",

@@ -11,7 +11,7 @@ import trio
 from attrs import frozen
 
 from trio_oplog._errors import ConfigError
-from trio_oplog._listing import ListClient, answer_list_request, read_list_request
+from trio_oplog._listing import OVERLOADED, ListClient, answering, read_list_request
 from trio_oplog._recording import FrameObserver, Message
 from trio_oplog._tap import json_texts
 from trio_oplog._trio import require_trio
@@ -21,7 +21,6 @@ _log = logging.getLogger("trio_oplog")
 
 LISTS_AT_ONCE: Final = 8
 
-_OVERLOADED: Final = -32001
 # A letter of "operations/list" can only be spelled otherwise as \u00.., its slash as \/ too.
 _HINTS_TEXT: Final = ("operations", "\\u00")
 _HINTS_BYTES: Final = (b"operations", b"\\u00")
@@ -250,15 +249,15 @@ class _Bridge:
     async def _list(self, operations: OperationsList, frame: Frame, request: Message, answers: trio.Nursery) -> None:
         if self._answering >= LISTS_AT_ONCE:
             self._lists_refused += 1
-            await self._answer(frame, _error(request, _OVERLOADED, "overloaded"))
+            await self._answer(frame, _error(request, OVERLOADED, "overloaded"))
             return
         self._answering += 1
         answers.start_soon(self._list_and_answer, operations, frame, request)
 
     async def _list_and_answer(self, operations: OperationsList, frame: Frame, request: Message) -> None:
         try:
-            answer = await answer_list_request(operations.list_client, operations.workspace_id, request)
-            await self._answer(frame, answer)
+            async with answering(operations.list_client, operations.workspace_id, request) as answer:
+                await self._answer(frame, answer)
         finally:
             self._answering -= 1
             self._answered.set()
@@ -267,7 +266,8 @@ class _Bridge:
     async def _answer(self, request: Frame, answer: bytes) -> None:
         """Answer in the kind of frame in which the client asked."""
         try:
-            await self._client.send(answer.decode() if isinstance(request, str) else answer)
+            # A line of a text stream is text, and need not be decoded, which could take four times its memory.
+            await self._client.send(Line(answer) if isinstance(request, str) else answer)
         except trio.BrokenResourceError:
             self._undelivered_frames += 1
         else:

@@ -11,6 +11,7 @@ from websockets.trio.client import ClientConnection
 from websockets.trio.connection import Connection
 from websockets.trio.server import ServerConnection
 
+from trio_oplog._recording import is_utf8
 from trio_oplog.gateway._frames import ABNORMAL, Closed, Frame, Line
 
 # websockets writes whole frames to its log at the level DEBUG.  Payloads have no place in a log: its connections get this
@@ -106,12 +107,7 @@ class WebSocketFrames:
         text = memoryview(line)[:-1] if line.endswith(b"\n") else memoryview(line)
         if line.isspace() or not line:
             return
-        try:
-            str(text, "utf-8")
-        except UnicodeDecodeError:
-            await self._connection.send(text)
-        else:
-            await self._connection.send(text, text=True)
+        await self._connection.send(text, text=is_utf8(line))
 
     async def send_closed(self, closed: Closed) -> None:
         """See ``FrameStream.send_closed``.  Returns when the connection is closed, at the latest after its ``close_timeout``."""

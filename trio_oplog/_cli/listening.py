@@ -1,0 +1,75 @@
+"""What the programs that serve have in common: where they listen, and what a signal does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import click
+import trio
+
+
+class Stoppable(Protocol):
+    """A server: a ``Gateway`` or an ``HTTPServer``."""
+
+    def stop(self) -> None:
+        """Take no more clients, and let ``serve`` return."""
+
+
+def read_address(listen: str, *, option: str = "--listen", example: str) -> tuple[str, int]:
+    """The host and the port of ``HOST:PORT``.
+
+    Args:
+        listen: The option's value.
+        option: Which one.
+        example: One that would do.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 0xFFFF or not host:
+        raise click.BadParameter(f"must be HOST:PORT, such as {example}.", param_hint=option)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen there.
+
+    Raises:
+        click.ClickException: That cannot be done.
+    """
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        name = f"[{host}]" if ":" in host else host
+        raise click.ClickException(f"cannot listen on {name}:{port}: {error.strerror}") from None
+
+
+def name_of(listener: trio.SocketListener) -> str:
+    """Host and port, as in a URL."""
+    host, port, *_ = listener.socket.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def stop_when_told(
+    server: Stoppable, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object] | None = None
+) -> None:
+    """Stop a server at the first signal, and wait for it no longer at the second.
+
+    Args:
+        server: What to stop.
+        signals: What arrives.
+        scope: Is cancelled at the second one.
+        reload: What SIGHUP does; without it, it is a signal like the others.
+    """
+    is_stopping = False
+    async for signum in signals:
+        if reload is not None and signum == signal.SIGHUP:
+            reload()
+        elif is_stopping:
+            scope.cancel()
+        else:
+            is_stopping = True
+            server.stop()
