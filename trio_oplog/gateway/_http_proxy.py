@@ -130,6 +130,7 @@ class _Passing:
         self._has_begun = False
         self._has_ended = False
         self._is_stream_of_events = False
+        self._is_cut_off = False  # by the server, which stops
         self.failure: ProxyError | AbortedError | None = None
         """Why there is no whole response, where that is not the client's doing."""
 
@@ -145,8 +146,8 @@ class _Passing:
             with parts:
                 await self._forward(proxy, parts)
             nursery.cancel_scope.cancel()
-        if self.failure is None and not self._has_ended and self._is_stream_of_events and is_stopping(self._scope):
-            # A server that goes away ends its streams where they are.  Anything else is left broken off.
+        if self._is_cut_off and self._is_stream_of_events and self.failure is None and not self._has_ended:
+            # Streams end where they are, as those of a server do that goes away.  Anything else is left broken off.
             with suppress(OSError):
                 await self._send({"type": "http.response.body", "body": b""})
 
@@ -193,8 +194,7 @@ class _Passing:
             while more:
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
-                    scope.cancel()
-                    return
+                    break
                 size += len(message["body"])
                 if self._max_body is not None and size > self._max_body:
                     self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
@@ -204,7 +204,10 @@ class _Passing:
                 if message["body"]:
                     with suppress(trio.BrokenResourceError):  # the upstream has answered without the rest
                         await into_body.send(message["body"])
-        await self._receive()
+            else:
+                into_body.close()
+                await self._receive()
+        self._is_cut_off = is_stopping(self._scope)
         scope.cancel()
 
 
