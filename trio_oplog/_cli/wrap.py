@@ -1,8 +1,9 @@
-"""``trio-oplog wrap``: a stdio server behind our own standard input and output, every call on record."""
+"""``trio-oplog wrap``: a stdio server, or one with a URL, behind our own standard input and output, every call on record."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from socket import socket
 from typing import Final
 
@@ -32,13 +33,37 @@ NOT_EXECUTABLE: Final = 126
     show_default=True,
     help="How long it may go on after SIGTERM; then it is killed.",
 )
-@click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(words: tuple[str, ...], recording: Recording, grace: float | None, kill_after: float) -> int:
+@click.option("--upstream", metavar="URL", help="Instead of a COMMAND: an MCP server that has a URL, http(s)://.../mcp.")
+@click.option(
+    "--upstream-header-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Headers for the server that has a URL, such as its token; one a line, 'Name: value'.",
+)
+@click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+def command(
+    words: tuple[str, ...],
+    recording: Recording,
+    grace: float | None,
+    kill_after: float,
+    upstream: str | None,
+    upstream_header_file: Path | None,
+) -> int:
     """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they come,
     errors of the server are its own, and so is the way in which it ends.
+
+    With --upstream a client that only speaks to stdio servers reaches an MCP server that has a URL.
     """
+    if (upstream is None) == (not words):
+        raise click.UsageError("Name one server: -- COMMAND, or --upstream URL.")
+    if upstream is not None:
+        from trio_oplog._cli.remote import run_remote  # noqa: PLC0415 - it is heavy, and only needed here
+
+        return run_remote(upstream, upstream_header_file, recording, grace)
+    if upstream_header_file is not None:
+        raise click.UsageError("--upstream-header-file is for an --upstream.")
 
     def record(line: socket) -> None:
         # In the recorder's process, while the server starts: here is everything heavy.  But for the command line of httpx, which

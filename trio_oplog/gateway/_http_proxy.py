@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, Self
@@ -15,8 +15,7 @@ from trio_oplog._asgi import Receive, Scope, Send, is_stopping
 from trio_oplog._reach import name_failure
 from trio_oplog._recording import Headers
 from trio_oplog._serving import AbortedError
-
-CONNECT_TIMEOUT: Final = 10.0
+from trio_oplog.gateway._http_connections import CONNECT_TIMEOUT, close_response
 
 # They are about one connection, and each side has its own (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
@@ -173,7 +172,7 @@ class _Passing:
         except OSError:
             pass  # the client has left
         finally:
-            await _close(stream, parts)
+            await close_response(stream, parts)
 
     async def _begin(self, response: httpx.Response, headers: Headers) -> None:
         """Pass on the head; at once where it may be long until something follows."""
@@ -222,15 +221,6 @@ class _Body(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         return await anext(self._parts)
-
-
-async def _close(stream: httpx.AsyncByteStream, parts: AsyncIterator[bytes]) -> None:
-    """Close a response, and let its iterator end: half-way it would wait for the garbage collector, with all it is made of."""
-    with trio.CancelScope(shield=True):
-        await stream.aclose()
-        with suppress(Exception):
-            while True:
-                await anext(parts)
 
 
 def _end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
