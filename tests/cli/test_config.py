@@ -202,10 +202,11 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     """What ``wrap`` would record with; the command itself does nothing."""
     found: list[Recording] = []
 
-    def run_nothing(words: object, record: Callable[[object], object], **_: object) -> int:
+    def run_nothing(launched: object, record: Callable[[object], object], **_: object) -> int:
         record(None)
         return 0
 
+    monkeypatch.setattr("trio_oplog._cli.wrap.launch", lambda words: words)
     monkeypatch.setattr("trio_oplog._cli.wrap.run_tap", run_nothing)
     monkeypatch.setattr("trio_oplog._cli.recording.record", lambda _, recording: found.append(recording))
     return found
@@ -336,5 +337,9 @@ def test_the_file_that_the_documentation_shows_is_right(tmp_path: Path) -> None:
 
 
 def test_the_documentation_lists_every_option_about_recording() -> None:
-    shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {"grace"}
+    shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {
+        "grace",
+        "upstream",
+        "upstream-header-file",
+    }
     assert set(re.findall(r"^\| `--([a-z-]+)", PAGE, flags=re.MULTILINE)) == shared

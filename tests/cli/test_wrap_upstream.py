@@ -128,6 +128,14 @@ async def test_a_signal_ends_it_with_what_is_open_on_record(tmp_path: Path) -> N
     assert operation["result_meta"]["outcome"] == "unanswered"
 
 
+async def test_a_command_goes_before_an_upstream_of_the_configuration_file(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('upstream = "ws://x"\nupstream-header-file = "headers"\n')
+    command = [sys.executable, "-m", "trio_oplog", "--config", str(config), "wrap", "--to", f"sqlite:///{tmp_path / 'log'}"]
+    done = await run([*command, "--", "cat"], b"hello\n")
+    assert (done.stdout, done.stderr, done.returncode) == (b"hello\n", b"", 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -8,9 +8,10 @@ from socket import socket
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from trio_oplog._cli.options import Recording, recording_options
-from trio_oplog._tap import KILL_AFTER, run_tap
+from trio_oplog._tap import KILL_AFTER, Launched, launch, run_tap
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
@@ -41,7 +42,9 @@ NOT_EXECUTABLE: Final = 126
     help="Headers for the server that has a URL, such as its token; one a line, 'Name: value'.",
 )
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def command(
+    context: click.Context,
     words: tuple[str, ...],
     recording: Recording,
     grace: float | None,
@@ -56,6 +59,9 @@ def command(
 
     With --upstream a client that only speaks to stdio servers reaches an MCP server that has a URL.
     """
+    if words:  # they go before the configuration file, where the options are a gateway's as well
+        upstream = None if _is_from_file(context, "upstream") else upstream
+        upstream_header_file = None if _is_from_file(context, "upstream_header_file") else upstream_header_file
     if (upstream is None) == (not words):
         raise click.UsageError("Name one server: -- COMMAND, or --upstream URL.")
     if upstream is not None:
@@ -73,8 +79,15 @@ def command(
 
         record(line, recording)
 
-    try:
-        return run_tap(words, record, kill_after=kill_after, grace=grace)
-    except OSError as error:
-        click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    launched: Launched | None = context.obj
+    if launched is None:
+        try:
+            launched = launch(words)
+        except OSError as error:
+            click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
+            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return run_tap(launched, record, kill_after=kill_after, grace=grace)
+
+
+def _is_from_file(context: click.Context, parameter: str) -> bool:
+    return context.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP
