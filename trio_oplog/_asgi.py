@@ -65,18 +65,19 @@ class ObservedApp:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        crossing = _Crossing(self._observe(scope), receive, send)
+        crossing = _Crossing(self._observe(scope), scope, receive, send)
         try:
             await self._app(scope, crossing.receive, crossing.send)
         finally:
-            crossing.finish(is_stopping=is_stopping(scope))
+            crossing.finish()
 
 
 class _Crossing:
     """What an observer is shown of one exchange, on its way between a server and an app."""
 
-    def __init__(self, observer: ExchangeObserver, receive: Receive, send: Send) -> None:
+    def __init__(self, observer: ExchangeObserver, scope: Scope, receive: Receive, send: Send) -> None:
         self._observer = observer
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._has_left = False
@@ -90,7 +91,7 @@ class _Crossing:
             if not message.get("more_body"):
                 self._observer.request_end()
         else:
-            self._has_left = True
+            self._has_left = self._has_left or not is_stopping(self._scope)
         return message
 
     async def send(self, message: Message) -> None:
@@ -109,11 +110,11 @@ class _Crossing:
             self._has_left = True
             raise
 
-    def finish(self, *, is_stopping: bool) -> None:
+    def finish(self) -> None:
         """The app has ended."""
         if self._is_whole:
             return
-        if self._has_left and not is_stopping:
+        if self._has_left:
             self._observer.client_closed()
         else:
             self._observer.upstream_failed()

@@ -1,11 +1,11 @@
-"""How an endpoint is reached: whose certificates are trusted, and a name for what went wrong on the way."""
+"""How others are reached over HTTP: whose certificates are trusted, what is sent, and a name for what went wrong on the way."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -107,3 +107,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += [cause for cause in (one.__cause__, one.__context__) if cause is not None]
         if isinstance(one, BaseExceptionGroup):
             waiting += one.exceptions
+
+
+class Body(httpx.AsyncByteStream):
+    """A request's body in one piece.  httpx's own is a generator, which it abandons half-way when a request is cut off."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()

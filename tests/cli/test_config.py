@@ -337,5 +337,9 @@ def test_the_file_that_the_documentation_shows_is_right(tmp_path: Path) -> None:
 
 
 def test_the_documentation_lists_every_option_about_recording() -> None:
-    shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {"grace"}
+    shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {
+        "grace",
+        "upstream",
+        "upstream-header-file",
+    }
     assert set(re.findall(r"^\| `--([a-z-]+)", PAGE, flags=re.MULTILINE)) == shared

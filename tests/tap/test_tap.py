@@ -314,7 +314,8 @@ def test_a_signal_that_was_for_us_is_for_the_server_and_one_after_its_end_for_no
 
 
 def test_a_server_that_stops_stops_us(make: Make) -> None:
-    script = "import os, signal\nos.kill(os.getpid(), signal.SIGTSTP)\nos.write(1, b'went on')"
+    # In a group of its own: one that has lost its session's leader cannot be stopped by this signal.
+    script = "import os, signal\nos.setpgid(0, 0)\nos.kill(os.getpid(), signal.SIGTSTP)\nos.write(1, b'went on')"
     bench = make([sys.executable, "-I", "-S", "-c", script])
     assert os.waitstatus_to_exitcode(run(bench)) == 0
     assert bench.stops == [signal.SIGTSTP]

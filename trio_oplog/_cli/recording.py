@@ -56,7 +56,7 @@ def record(line: socket.socket, recording: Recording) -> None:
     trio.run(_record, line, recording)
 
 
-class _Log(NamedTuple):
+class Log(NamedTuple):
     """What recording needs."""
 
     outlets: Outlets
@@ -66,7 +66,7 @@ class _Log(NamedTuple):
 async def _record(line: socket.socket, recording: Recording) -> None:
     async with trio.SocketStream(trio.socket.from_stdlib_socket(line)) as stream, AsyncExitStack() as stack:
         captures = stack.enter_context(open_captures(recording.capture))
-        log = await _open_log(stack, recording)
+        log = await open_log(stack, recording, "stdio")
         if log is None and captures is None:
             return
         now = Moment()
@@ -87,14 +87,20 @@ async def _record(line: socket.socket, recording: Recording) -> None:
         say(problem)
 
 
-async def _open_log(stack: AsyncExitStack, recording: Recording) -> _Log | None:
-    """Open the log; ``None`` where that cannot be: the server is somebody's tool, and this is only its log."""
+async def open_log(stack: AsyncExitStack, recording: Recording, transport: str) -> Log | None:
+    """Open the log; ``None`` where that cannot be: the server is somebody's tool, and this is only its log.
+
+    Args:
+        stack: Closes it.
+        recording: What the options say.
+        transport: How the frames travel.
+    """
     if recording.is_off:  # which was said
         return None
     try:
-        config = make_config(recording, "stdio")
+        config = make_config(recording, transport)
         opened = open_outlets(recording, place="client", drain_timeout=_DRAIN_TIMEOUT, tell=_tell)
-        return _Log(await stack.enter_async_context(opened), config)
+        return Log(await stack.enter_async_context(opened), config)
     except (OplogError, click.UsageError, OSError) as error:
         say(f"{_problem(error)}; the server runs, and nothing is recorded")
         return None
@@ -179,7 +185,7 @@ async def read_journal(stream: trio.abc.Stream, now: Moment, observer: FrameObse
 class _Lists:
     """Answers requests for ``operations/list`` that the tap has taken, each in a task of its own."""
 
-    def __init__(self, stream: trio.abc.Stream, log: _Log | None, nursery: trio.Nursery) -> None:
+    def __init__(self, stream: trio.abc.Stream, log: Log | None, nursery: trio.Nursery) -> None:
         self._stream = stream
         self._log = log
         self._nursery = nursery

@@ -1,12 +1,14 @@
-"""``trio-oplog wrap``: a stdio server behind our own standard input and output, every call on record."""
+"""``trio-oplog wrap``: a stdio server, or one with a URL, behind our own standard input and output, every call on record."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from socket import socket
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from trio_oplog._cli.options import Recording, recording_options
 from trio_oplog._tap import KILL_AFTER, Launched, launch, run_tap
@@ -32,16 +34,42 @@ NOT_EXECUTABLE: Final = 126
     show_default=True,
     help="How long it may go on after SIGTERM; then it is killed.",
 )
-@click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
+@click.option("--upstream", metavar="URL", help="Instead of a COMMAND: an MCP server that has a URL, http(s)://.../mcp.")
+@click.option(
+    "--upstream-header-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Headers for the server that has a URL, such as its token; one a line, 'Name: value'.",
+)
+@click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def command(
-    launched: Launched | None, words: tuple[str, ...], recording: Recording, grace: float | None, kill_after: float
+    context: click.Context,
+    words: tuple[str, ...],
+    recording: Recording,
+    grace: float | None,
+    kill_after: float,
+    upstream: str | None,
+    upstream_header_file: Path | None,
 ) -> int:
     """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they come,
     errors of the server are its own, and so is the way in which it ends.
+
+    With --upstream a client that only speaks to stdio servers reaches an MCP server that has a URL.
     """
+    if words:  # they go before the configuration file, where the options are a gateway's as well
+        upstream = None if _is_from_file(context, "upstream") else upstream
+        upstream_header_file = None if _is_from_file(context, "upstream_header_file") else upstream_header_file
+    if (upstream is None) == (not words):
+        raise click.UsageError("Name one server: -- COMMAND, or --upstream URL.")
+    if upstream is not None:
+        from trio_oplog._cli.remote import run_remote  # noqa: PLC0415 - it is heavy, and only needed here
+
+        return run_remote(upstream, upstream_header_file, recording, grace)
+    if upstream_header_file is not None:
+        raise click.UsageError("--upstream-header-file is for an --upstream.")
 
     def record(line: socket) -> None:
         # In the recorder's process, while the server starts: here is everything heavy.  But for the command line of httpx, which
@@ -51,6 +79,7 @@ def command(
 
         record(line, recording)
 
+    launched: Launched | None = context.obj
     if launched is None:
         try:
             launched = launch(words)
@@ -58,3 +87,7 @@ def command(
             click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     return run_tap(launched, record, kill_after=kill_after, grace=grace)
+
+
+def _is_from_file(context: click.Context, parameter: str) -> bool:
+    return context.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP

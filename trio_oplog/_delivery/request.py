@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -14,7 +14,7 @@ import trio
 from trio_oplog._delivery.protocol import Content
 from trio_oplog._delivery.record import Record
 from trio_oplog._delivery.verdict import Reply, name_redirect
-from trio_oplog._reach import make_tls, name_failure
+from trio_oplog._reach import Body, make_tls, name_failure
 
 ANSWER_MAX_BYTES: Final = 8 * 1024 * 1024
 
@@ -46,21 +46,6 @@ def pack(records: Sequence[Record], count: int, max_bytes: int) -> Iterator[tupl
             total += size
     if group:
         yield group, count > 1
-
-
-class Body(httpx.AsyncByteStream):
-    """A request's body in one piece.  httpx's own is a generator, which it abandons half-way when a request is cut off."""
-
-    def __init__(self, data: bytes) -> None:
-        self._left = [data]
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
 
 
 class Endpoint:

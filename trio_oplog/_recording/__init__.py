@@ -16,7 +16,7 @@ In: the frames of a connection, as text or bytes.  Out: one ``Operation`` for ea
 from __future__ import annotations
 
 from trio_oplog._recording.envelope import Frame, Message, is_utf8, read_key, read_request
-from trio_oplog._recording.http import Headers, HttpExchange, HttpTap, HttpTapStatistics
+from trio_oplog._recording.http import Budget, EventParser, Headers, Hold, HttpExchange, HttpTap, HttpTapStatistics
 from trio_oplog._recording.interceptor import Interceptor, InterceptorStatistics
 from trio_oplog._recording.limits import NAME_MAX_BYTES, name
 from trio_oplog._recording.observer import FrameObserver
@@ -26,9 +26,12 @@ from trio_oplog._recording.suspended import SuspendedCalls
 
 __all__ = [
     "NAME_MAX_BYTES",
+    "Budget",
+    "EventParser",
     "Frame",
     "FrameObserver",
     "Headers",
+    "Hold",
     "HttpExchange",
     "HttpTap",
     "HttpTapStatistics",

@@ -6,16 +6,41 @@ each connection is a transport of its own, and the one that was used last is tak
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import httpx
 import trio
 
+from trio_oplog._reach import make_tls
+from trio_oplog._recording import Headers
+
+CONNECT_TIMEOUT: Final = 10.0
+"""How long connecting to an upstream may take by default, in seconds."""
 # Servers of MCP commonly close what was idle for five seconds.  A request that meets that would fail.
 KEEP_IDLE: Final = 2.0
+
+
+def tls_for(upstream: httpx.URL) -> ssl.SSLContext:
+    """What ``Connections`` to an upstream need.
+
+    Raises:
+        ConfigError: The certificates that the environment names cannot be read.
+    """
+    return make_tls(None) if upstream.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def headers_for(upstream: httpx.URL, headers: Headers) -> list[tuple[bytes, bytes]]:
+    """What an upstream gets in every request: these headers, and those that its URL stands for."""
+    own = list(headers)
+    if upstream.userinfo and all(name.lower() != b"authorization" for name, _ in own):
+        own.append((b"Authorization", b"Basic " + base64.b64encode(unquote_to_bytes(upstream.userinfo))))
+    return own
 
 
 class _Idle(NamedTuple):
@@ -81,6 +106,15 @@ class _Stream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await self._stream.aclose()
         await self._connections.take_back(self._transport)
+
+
+async def close_response(stream: httpx.AsyncByteStream, parts: AsyncIterator[bytes]) -> None:
+    """Close a response, and let its iterator end: half-way it would wait for the garbage collector, with all it is made of."""
+    with trio.CancelScope(shield=True):
+        await stream.aclose()
+        with suppress(Exception):
+            while True:
+                await anext(parts)
 
 
 async def _close(transport: httpx.AsyncHTTPTransport) -> None:

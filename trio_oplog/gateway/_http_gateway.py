@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 import trio
 from attrs import frozen
@@ -19,12 +16,11 @@ from trio_oplog._asgi import ExchangeObserver, ObservedApp, Receive, Scope, Send
 from trio_oplog._errors import ConfigError
 from trio_oplog._listing import ListClient
 from trio_oplog._operation import Config, Submitter
-from trio_oplog._reach import make_tls
 from trio_oplog._recording import Headers, HttpTap
 from trio_oplog._serving import HTTPLimits, HTTPServer
 from trio_oplog._trio import require_trio
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME
-from trio_oplog.gateway._http_connections import Connections
+from trio_oplog.gateway._http_connections import Connections, headers_for, tls_for
 from trio_oplog.gateway._http_front import IDENTITY, HTTPFront, answer, refuse
 from trio_oplog.gateway._http_lists import EXCHANGE, HTTPLists
 from trio_oplog.gateway._http_proxy import HTTPProxy, ProxyError
@@ -109,14 +105,11 @@ class HTTPGateway:
         upstream = check_url(url)
         if max_body < 1:
             raise ConfigError("max_body", "must be at least 1")
-        own = list(headers)
-        if upstream.userinfo and all(name.lower() != b"authorization" for name, _ in own):
-            own.append((b"Authorization", b"Basic " + base64.b64encode(unquote_to_bytes(upstream.userinfo))))
+        own = headers_for(upstream, headers)
         if withheld is None:
             withheld = () if isinstance(authenticator, Anyone) else ("authorization",)
         self._tap = HttpTap(submitter, config, max_message=max_body)
-        tls = make_tls(None) if upstream.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._connections = Connections(tls)
+        self._connections = Connections(tls_for(upstream))
         proxy = HTTPProxy(url, self._connections, headers=own, withheld=[name.encode() for name in withheld], max_body=max_body)
         self._app = ObservedApp(proxy if list_client is None else HTTPLists(proxy, list_client), self._begin_exchange)
         self._front = HTTPFront(self._put_through, authenticator, origins=origins)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, Self
@@ -15,8 +15,7 @@ from trio_oplog._asgi import Receive, Scope, Send, is_stopping
 from trio_oplog._reach import name_failure
 from trio_oplog._recording import Headers
 from trio_oplog._serving import AbortedError
-
-CONNECT_TIMEOUT: Final = 10.0
+from trio_oplog.gateway._http_connections import CONNECT_TIMEOUT, close_response
 
 # They are about one connection, and each side has its own (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
@@ -130,6 +129,7 @@ class _Passing:
         self._has_begun = False
         self._has_ended = False
         self._is_stream_of_events = False
+        self._is_cut_off = False  # by the server, which stops
         self.failure: ProxyError | AbortedError | None = None
         """Why there is no whole response, where that is not the client's doing."""
 
@@ -145,8 +145,8 @@ class _Passing:
             with parts:
                 await self._forward(proxy, parts)
             nursery.cancel_scope.cancel()
-        if self.failure is None and not self._has_ended and self._is_stream_of_events and is_stopping(self._scope):
-            # A server that goes away ends its streams where they are.  Anything else is left broken off.
+        if self._is_cut_off and self._is_stream_of_events and self.failure is None and not self._has_ended:
+            # Streams end where they are, as those of a server do that goes away.  Anything else is left broken off.
             with suppress(OSError):
                 await self._send({"type": "http.response.body", "body": b""})
 
@@ -172,7 +172,7 @@ class _Passing:
         except OSError:
             pass  # the client has left
         finally:
-            await _close(stream, parts)
+            await close_response(stream, parts)
 
     async def _begin(self, response: httpx.Response, headers: Headers) -> None:
         """Pass on the head; at once where it may be long until something follows."""
@@ -193,8 +193,7 @@ class _Passing:
             while more:
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
-                    scope.cancel()
-                    return
+                    break
                 size += len(message["body"])
                 if self._max_body is not None and size > self._max_body:
                     self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
@@ -204,7 +203,10 @@ class _Passing:
                 if message["body"]:
                     with suppress(trio.BrokenResourceError):  # the upstream has answered without the rest
                         await into_body.send(message["body"])
-        await self._receive()
+            else:
+                into_body.close()
+                await self._receive()
+        self._is_cut_off = is_stopping(self._scope)
         scope.cancel()
 
 
@@ -219,15 +221,6 @@ class _Body(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         return await anext(self._parts)
-
-
-async def _close(stream: httpx.AsyncByteStream, parts: AsyncIterator[bytes]) -> None:
-    """Close a response, and let its iterator end: half-way it would wait for the garbage collector, with all it is made of."""
-    with trio.CancelScope(shield=True):
-        await stream.aclose()
-        with suppress(Exception):
-            while True:
-                await anext(parts)
 
 
 def _end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from trio_oplog._recording.http.exchange import HttpExchange
 from trio_oplog._recording.http.head import Headers
+from trio_oplog._recording.http.holding import Budget, Hold
+from trio_oplog._recording.http.sse import EventParser
 from trio_oplog._recording.http.tap import HttpTap, HttpTapStatistics
 
-__all__ = ["Headers", "HttpExchange", "HttpTap", "HttpTapStatistics"]
+__all__ = ["Budget", "EventParser", "Headers", "Hold", "HttpExchange", "HttpTap", "HttpTapStatistics"]

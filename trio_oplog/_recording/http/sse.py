@@ -11,6 +11,8 @@ from trio_oplog._recording.http.holding import Hold
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TYPE_MAX: Final = 64
+_ID_MAX: Final = 1_024
+_RETRY_DIGITS: Final = 9
 
 
 class Event(NamedTuple):
@@ -34,6 +36,10 @@ class EventParser:
         self.passed_over = 0
         self.has_id = False
         """Whether the stream could be resumed: the last event that came had an id, or one before it did."""
+        self.last_id = b""
+        """The id of the last event that came, or of one before it; empty for one of more than 1 024 bytes, which is not kept."""
+        self.retry_ms: int | None = None
+        """How long to wait until the stream is asked for again, where the peer has said so."""
         self._hold = hold
         self._line = bytearray()  # the beginning of a line whose end has not come
         self._line_began = False  # there is such a line, though perhaps nothing of it was kept
@@ -42,6 +48,7 @@ class EventParser:
         self._type = b""
         self._data: bytes | bytearray | None = None
         self._has_id = False
+        self._id = b""
         self._is_skipping = False  # there was no room for this event
 
     def feed(self, data: bytes) -> list[Event]:
@@ -116,6 +123,9 @@ class EventParser:
             self._type = value[:_TYPE_MAX]
         elif name == b"id" and b"\0" not in value:
             self._has_id = bool(value)
+            self._id = value if len(value) <= _ID_MAX else b""
+        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
+            self.retry_ms = int(value)
 
     def _add_data(self, value: bytes) -> None:
         if self._is_skipping:
@@ -129,7 +139,7 @@ class EventParser:
             self._data += b"\n" + value
 
     def _dispatch(self) -> Event | None:
-        self.has_id = self._has_id
+        self.has_id, self.last_id = self._has_id, self._id
         data, kind = self._data, self._type
         self._type, self._data = b"", None
         self._hold.release()
