@@ -26,6 +26,9 @@ LIST = b'{"id":%d,"method":"operations/list"}'
 def options(store: Path, **changes: Any) -> Recording:
     plain = Recording(
         dest=f"sqlite:///{store}",
+        receivers=(),
+        otlp_headers=None,
+        otlp_payloads=False,
         secret_file=None,
         ca_file=None,
         workspace="local",

@@ -34,7 +34,8 @@ for line in sys.stdin:
 
 
 def wrapping(store: Path, *command: str, options: Sequence[str] = ()) -> list[str]:
-    return [sys.executable, "-m", "trio_oplog", "wrap", "--to", f"sqlite:///{store}", *options, "--", *command]
+    to = () if "--to" in options else ("--to", f"sqlite:///{store}")
+    return [sys.executable, "-m", "trio_oplog", "wrap", *to, *options, "--", *command]
 
 
 async def stored(path: Path, workspace: str = "local") -> list[dict[str, Any]]:
