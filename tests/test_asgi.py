@@ -216,3 +216,18 @@ async def test_the_events_of_a_recorded_app_pass_one_by_one() -> None:
         await read_until(stream, b"1\r\n1\r\n")
         go_on.set()
         await read_until(stream, b"1\r\n2\r\n0\r\n\r\n")
+
+
+async def test_what_is_no_request_and_no_part_of_a_response_passes_as_it_is() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await send({"type": f"{scope['type']}.odd"})
+
+    for kind in ("websocket", "http"):
+        scope = {"type": kind, "method": "GET", "path": "/", "headers": []}
+        await record_http(app, Recorded(), CONFIG)(scope, None, send)  # type: ignore[arg-type]
+    assert sent == [{"type": "websocket.odd"}, {"type": "http.odd"}]

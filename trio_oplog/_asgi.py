@@ -186,7 +186,7 @@ def record_http(app: ASGIApp, submitter: Submitter, config: Config) -> RecordedA
     """Record the calls of an MCP server that runs in this process as an ASGI app, under Trio.
 
     It is transparent: bytes, events and their times stay as they are.  Only what is JSON-RPC is looked at, so that the app may
-    serve other things besides.
+    serve other things besides.  A call begins when the app has read the whole body of its request.
 
     Args:
         app: The MCP server, such as the app that the Python SDK makes, or one in which that is mounted.

@@ -21,6 +21,7 @@ from tests.serving.peer import PLENTY, read_body, serving
 from tests.serving.test_streaming import START, part
 from trio_oplog._asgi import Receive, Send
 from trio_oplog._cli import main
+from trio_oplog._cli.remote import StandardInput, StandardOutput
 
 
 def wrapping(store: Path, url: str, *options: str) -> list[str]:
@@ -126,6 +127,35 @@ async def test_a_signal_ends_it_with_what_is_open_on_record(tmp_path: Path) -> N
                 assert await process.wait() == 128 + signal.SIGTERM
     [operation] = await stored(tmp_path / "log")
     assert operation["result_meta"]["outcome"] == "unanswered"
+
+
+async def test_records_that_were_lost_are_said(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "trio_oplog",
+        "wrap",
+        "--no-spool",
+        "--to",
+        "http://127.0.0.1:1",
+        "--upstream",
+        "http://127.0.0.1:1",
+    ]
+    done = await run(command, call(1) + b"\n", env={**os.environ, "TRIO_OPLOG_SECRET": "s"})
+    assert done.returncode == 0
+    assert b"operations were lost (1 " in done.stderr
+
+
+async def test_a_descriptor_that_is_gone_is_a_stream_that_is_broken() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    output = StandardOutput(writing)
+    await output.wait_send_all_might_not_block()
+    with pytest.raises(trio.BrokenResourceError):
+        await output.send_all(b"x")
+    os.close(writing)
+    with pytest.raises(trio.BrokenResourceError):
+        await StandardInput(writing).receive_some()
 
 
 async def test_a_command_goes_before_an_upstream_of_the_configuration_file(tmp_path: Path) -> None:

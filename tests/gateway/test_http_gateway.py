@@ -170,6 +170,14 @@ async def test_without_tokens_the_clients_authorization_is_the_upstreams_busines
     assert dict(heard[0][0])[b"authorization"] == b"Bearer theirs"
 
 
+async def test_what_is_withheld_can_be_named() -> None:
+    heard: list[Any] = []
+    async with fronting(hearing(heard), withheld=["Cookie"]) as found, http() as client:
+        await client.post(found.url, content=b"x", headers={"authorization": "Bearer theirs", "cookie": "c"})
+    seen = dict(heard[0][0])
+    assert (seen[b"authorization"], b"cookie" in seen) == (b"Bearer theirs", False)
+
+
 @pytest.mark.parametrize(("headers", "seen"), [((), b"Basic dTpww7w="), (((b"authorization", b"Bearer k"),), b"Bearer k")])
 async def test_a_password_in_the_url_goes_to_the_upstream_alone(headers: Any, seen: bytes) -> None:
     heard: list[Any] = []

@@ -183,8 +183,7 @@ class _Passing:
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     def _fail(self, status: HTTPStatus, reason: str) -> None:
-        if self.failure is None:
-            self.failure = AbortedError() if self._has_begun else ProxyError(status, reason)
+        self.failure = AbortedError() if self._has_begun else ProxyError(status, reason)
 
     async def _read_client(self, into_body: trio.MemorySendChannel[bytes], scope: trio.CancelScope) -> None:
         """Read what the client sends, no faster than the upstream takes it, until it leaves: then cancel."""

@@ -152,3 +152,24 @@ def test_streams_share_one_budget() -> None:
     assert second.feed(b"\n\n") == []
     assert (first.passed_over, second.passed_over) == (0, 1)
     assert budget.held == 0
+
+
+def test_what_resuming_a_stream_needs_is_known_with_each_event() -> None:
+    _, parser, _ = parse([b"id: a\nretry: 250\ndata: 1\ndata: 2\ndata: 3\n"])
+    assert (parser.has_id, parser.last_id, parser.retry_ms) == (False, b"", 250)
+    for piece, last_id, retry_ms in (
+        (b"\n", b"a", 250),
+        (b"retry: soon\nretry: 1234567890\n\n", b"a", 250),
+        (b"id: " + b"x" * 1_024 + b"\n\n", b"x" * 1_024, 250),
+        (b"id: " + b"x" * 1_025 + b"\nretry: 0\n\n", b"", 0),
+    ):
+        parser.feed(piece)
+        assert (parser.has_id, parser.last_id, parser.retry_ms) == (True, last_id, retry_ms)
+
+
+def test_an_event_of_several_lines_is_one_text_and_one_that_has_no_room_is_none() -> None:
+    events, parser, budget = parse(
+        [b"data: 1\r", b"\ndata: 2\r\ndata: 3\n\n", b"data: 1234567890\ndata: 2\n\ndata: 4\n\n"], limit=12
+    )
+    assert events == [Event(b"", b"1\n2\n3"), Event(b"", b"4")]
+    assert (parser.passed_over, budget.held) == (1, 0)
