@@ -27,24 +27,28 @@ _RFC3339 = re.compile(
 )
 
 
-def _text(_: Any, attribute: Attribute[Any], value: object) -> None:
+def required_text(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: a text that is not empty."""
     if not isinstance(value, str) or not value:
         raise QueryError(attribute.name, "must be a non-empty string")
 
 
-def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a text of a length that a name may have."""
     if value is not None:
-        _text(instance, attribute, value)
+        required_text(instance, attribute, value)
         if len(str(value).encode("utf-8", "replace")) > NAME_MAX_BYTES:
             raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
-def _optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a bool."""
     if value is not None and not isinstance(value, bool):
         raise QueryError(attribute.name, "must be true or false")
 
 
-def _optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or an aware time."""
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
         raise QueryError(attribute.name, "must be a time with a time zone")
 
@@ -84,22 +88,22 @@ class ListQuery:
         QueryError: A value is wrong; the error names the field.
     """
 
-    workspace_id: str = field(validator=_text)
-    env_id: str | None = field(default=None, validator=_optional_text)
-    tool: str | None = field(default=None, validator=_optional_text)
-    source: str | None = field(default=None, validator=_optional_text)
-    is_error: bool | None = field(default=None, validator=_optional_bool)
-    since: datetime | None = field(default=None, validator=_optional_time)
-    id: str | None = field(default=None, validator=_optional_text)
+    workspace_id: str = field(validator=required_text)
+    env_id: str | None = field(default=None, validator=optional_text)
+    tool: str | None = field(default=None, validator=optional_text)
+    source: str | None = field(default=None, validator=optional_text)
+    is_error: bool | None = field(default=None, validator=optional_bool)
+    since: datetime | None = field(default=None, validator=optional_time)
+    id: str | None = field(default=None, validator=optional_text)
     limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
-    until: datetime | None = field(default=None, validator=_optional_time)
-    user_id: str | None = field(default=None, validator=_optional_text)
-    thread_id: str | None = field(default=None, validator=_optional_text)
-    outcome: str | None = field(default=None, validator=_optional_text)
-    client: str | None = field(default=None, validator=_optional_text)
-    approval: str | None = field(default=None, validator=_optional_text)
-    q: str | None = field(default=None, validator=_optional_text)
-    cursor: str | None = field(default=None, validator=_optional_text)
+    until: datetime | None = field(default=None, validator=optional_time)
+    user_id: str | None = field(default=None, validator=optional_text)
+    thread_id: str | None = field(default=None, validator=optional_text)
+    outcome: str | None = field(default=None, validator=optional_text)
+    client: str | None = field(default=None, validator=optional_text)
+    approval: str | None = field(default=None, validator=optional_text)
+    q: str | None = field(default=None, validator=optional_text)
+    cursor: str | None = field(default=None, validator=optional_text)
 
 
 def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:

@@ -18,8 +18,8 @@ DAY: Final = 24 * HOUR
 class Series(NamedTuple):
     """Records that are counted together.
 
-    Each record belongs to up to three: that of its labels (``call``), that of its user where it has one (``user``) and that of
-    its workspace (``all``).  Which of the fields after ``is_error`` are there depends on the kind.
+    Each record belongs to three: that of its labels (``call``), that of its user (``user``, also of none) and that of its
+    workspace (``all``).  Which of the fields after ``is_error`` are there depends on the kind.
     """
 
     workspace: str
@@ -127,7 +127,7 @@ def day_of(microseconds: int) -> int:
 def count(rows: Iterable[Row]) -> dict[tuple[Series, int, int], Cell]:
     """Count records into cells: by series, span and start."""
     calls: dict[tuple[Labels, int], Cell] = {}
-    users: dict[tuple[str, str, bool, int], Cell] = {}
+    users: dict[tuple[str, str | None, bool, int], Cell] = {}
     for row in rows:
         hour = hour_of(row.started_at)
         labels = row.labels
@@ -135,12 +135,11 @@ def count(rows: Iterable[Row]) -> dict[tuple[Series, int, int], Cell]:
         if cell is None:
             cell = calls[labels, hour] = Cell()
         cell.add(row.duration_ms, row.waited_ms)
-        if row.user_id is not None:
-            place = (labels.workspace, row.user_id, labels.is_error, hour)
-            cell = users.get(place)
-            if cell is None:
-                cell = users[place] = Cell()
-            cell.add(row.duration_ms, row.waited_ms)
+        place = (labels.workspace, row.user_id, labels.is_error, hour)
+        cell = users.get(place)
+        if cell is None:
+            cell = users[place] = Cell()
+        cell.add(row.duration_ms, row.waited_ms)
     found: dict[tuple[Series, int, int], Cell] = {}
     for series, hour, cell in _by_series(calls, users):
         for span, start in ((HOUR, hour), (DAY, hour - hour % DAY)):
@@ -149,7 +148,7 @@ def count(rows: Iterable[Row]) -> dict[tuple[Series, int, int], Cell]:
 
 
 def _by_series(
-    calls: dict[tuple[Labels, int], Cell], users: dict[tuple[str, str, bool, int], Cell]
+    calls: dict[tuple[Labels, int], Cell], users: dict[tuple[str, str | None, bool, int], Cell]
 ) -> Iterator[tuple[Series, int, Cell]]:
     for (labels, hour), cell in calls.items():
         yield Series.of_call(labels), hour, cell

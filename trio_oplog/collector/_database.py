@@ -76,6 +76,12 @@ class Database:
             connection.commit()
         write(connection, rows)
 
+    def alone(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        """Do something that writes, for ``run``."""
+        if self._is_sqlite:
+            lock(connection)
+        return work(connection)
+
     def run(self, work: Callable[[Connection], T], call: Call | None = None) -> T:
         """Do something in one transaction, or in several where the work commits by itself.
 

@@ -148,6 +148,18 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
     )
 
 
+def conditions_of(connection: Connection, query: ListQuery) -> list[ColumnElement[bool]] | None:
+    """What a query asks of a record besides its time and its text, for whoever reads by arrival; ``None`` if nothing fits."""
+    asked = _ask(connection, query)
+    if asked is None:
+        return None
+    # By an expression, no index is asked for it: the order of arrival is the one that counts.
+    found = [operations.c.workspace + 0 == asked.workspace, *asked.others]
+    if asked.labels:
+        found.append((operations.c.series + 0).in_(_call_series(asked)))
+    return found
+
+
 def _pick(connection: Connection, asked: _Asked) -> list[int] | None:
     """The series whose records fit; ``None`` when every one does."""
     if not asked.labels:

@@ -7,31 +7,42 @@ alone, everything that waits while one transaction commits goes into the next on
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Never, Self, TypeVar
 
 import trio
 from attrs import evolve
 from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
-from trio_oplog._listing import ListQuery
+from trio_oplog._listing import ListQuery, Statistics, StatisticsQuery
 from trio_oplog._operation import Operation
 from trio_oplog.collector._database import Call, Database, open_database
 from trio_oplog.collector._databases import READERS, parse_url
+from trio_oplog.collector._live import Arrivals, Settled, read_after, read_arrivals
 from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, Page, read_chunk
 from trio_oplog.collector._positions import Position
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._queries import read_one, read_workspaces
+from trio_oplog.collector._retention import Pruned, prune, prune_statistics
 from trio_oplog.collector._rows import Row, as_time
 from trio_oplog.collector._search import holds
+from trio_oplog.collector._statistics import read_statistics
 
 SEARCH_BUDGET: Final = 2.0
 """How long a search may take before it says how far it came, in seconds."""
+
+RETENTION_INTERVAL: Final = 3_600.0
+"""How long ``Store.retain`` waits between two runs, in seconds."""
+
+KEEP_STATISTICS: Final = timedelta(days=731)
+"""How long ``Store.retain`` keeps statistics: two years."""
 
 _PATIENCE: Final = 60.0
 """How long to wait for an answer of PostgreSQL, in seconds: longer than it lets a statement take."""
@@ -44,6 +55,8 @@ _NO_ANSWER: Final = (
 )
 
 T = TypeVar("T")
+
+_log = logging.getLogger("trio_oplog.collector")
 
 
 class _Waiting:
@@ -75,6 +88,7 @@ class Store:
         self._writing = trio.Lock()
         self._reading = trio.CapacityLimiter(READERS)
         self._queue: list[_Waiting] = []
+        self._settled = Settled()
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
@@ -217,6 +231,96 @@ class Store:
             StoreError: They could not be read.
         """
         return await self._read(read_workspaces)
+
+    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+        """Count operations by tool, user, hour and so on.
+
+        What was pruned counts on, as long as its statistics are kept.
+
+        Args:
+            query: What to count, and by what.
+
+        Returns:
+            Hours and days in their order; everything else by how often it is there, the most frequent first.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        return await self._read(lambda connection: read_statistics(connection, query))
+
+    async def arrivals(self, query: ListQuery, after: str | None = None) -> Arrivals:
+        """The next records to arrive, the first to arrive first: to be asked again and again by whoever watches.
+
+        Each record comes once, also from other collectors on the same database, and none is passed over.  Some seconds may go
+        by before it comes, where many write at once.
+
+        Args:
+            query: Which ones; its times and its cursor do not count.
+            after: ``next`` of the last answer, or the cursor of the last record that was seen; ``None`` begins with now.
+
+        Raises:
+            QueryError: ``after`` is none of these.
+            StoreError: They could not be read.
+        """
+        number = read_after(after)
+        fits = None if query.q is None else holds(query.q)
+        return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits))
+
+    async def prune(self, before: datetime, *, workspace_id: str | None = None, dry_run: bool = False) -> Pruned:
+        """Delete records that began on a UTC day before the day of a time.
+
+        Others are read and stored meanwhile.  Statistics stay.  Cancelled, it has deleted some of the records.
+
+        Args:
+            before: The first day to keep; aware.
+            workspace_id: Only this workspace's.
+            dry_run: Only say what would go.
+
+        Raises:
+            StoreError: The database failed; some of the records are gone.
+        """
+        return await prune(self._alone, before, workspace_id, dry_run=dry_run)
+
+    async def prune_statistics(self, before: datetime) -> int:
+        """Delete what was counted of UTC days before the day of a time, but for days that have records or come after one.
+
+        Returns:
+            How many counts went, of an hour or a day of a series each.
+
+        Raises:
+            StoreError: The database failed; some of the counts are gone.
+        """
+        return await prune_statistics(self._alone, before)
+
+    async def retain(
+        self, keep: timedelta, *, keep_statistics: timedelta = KEEP_STATISTICS, every: float = RETENTION_INTERVAL
+    ) -> Never:
+        """Prune what is older, now and then again and again, until it is cancelled.  A failure is logged and does not end it.
+
+        Any number of collectors on one database may do so.
+
+        Args:
+            keep: How long to keep records.
+            keep_statistics: How long to keep statistics; not shorter than the records, whatever it says.
+            every: How long to wait in between, in seconds.
+        """
+        while True:
+            now = datetime.now(UTC)
+            try:
+                pruned = await self.prune(now - keep)
+                cells = await self.prune_statistics(now - keep_statistics)
+            except StoreError as error:
+                _log.error("pruning failed and is tried again in %g seconds: %s", every, error)
+            else:
+                if pruned.records or cells:
+                    _log.info("pruned %d records from before %s, and %d counts", pruned.records, pruned.before.date(), cells)
+            await trio.sleep(every)
+
+    async def _alone(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction, while nobody else of this process writes."""
+        database = await self._opened()
+        async with self._writing:
+            return await self._in_thread(database, partial(database.alone, work=work))
 
     async def _page(self, query: ListQuery, budget: float) -> tuple[Page, Chunk]:
         position = None if query.cursor is None else Position.read(query.cursor)
