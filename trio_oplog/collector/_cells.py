@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from attrs import Factory, define
@@ -48,23 +49,29 @@ class Series(NamedTuple):
             labels.approval,
         )
 
-    @property
-    def digest(self) -> bytes:
-        """Tells it from every other one."""
-        return digest_of(*self)
+
+@lru_cache(maxsize=1 << 16)
+def digest_of_series(series: Series) -> bytes:
+    """Tells a series from every other one."""
+    return digest_of(*series)
 
 
 class Place(NamedTuple):
     """A series in an hour or in a day, by number: the key of a cell in the database.
 
     Attributes:
+        workspace: The number of the series' workspace.
+        kind: Its kind.
         span: ``HOUR`` or ``DAY``.
         start: Where it begins, in seconds since 1970.
+        series: Its number.
     """
 
-    series: int
+    workspace: int
+    kind: str
     span: int
     start: int
+    series: int
 
 
 @define
@@ -102,14 +109,21 @@ class Cell:
             bucket = _histogram.bucket_of(waited_ms)
             self.waited[bucket] = self.waited.get(bucket, 0) + 1
 
+    def __add__(self, other: Cell) -> Cell:
+        """Both together, in a new cell."""
+        both = Cell(self.count, self.sum_ms, self.waits, self.waited_ms, dict(self.durations), dict(self.waited))
+        both.merge(other)
+        return both
+
     def merge(self, other: Cell) -> None:
         """Add what another cell counted."""
         self.count += other.count
         self.sum_ms = min(self.sum_ms + other.sum_ms, LARGEST)
-        self.waits += other.waits
-        self.waited_ms = min(self.waited_ms + other.waited_ms, LARGEST)
         _histogram.merge(self.durations, other.durations)
-        _histogram.merge(self.waited, other.waited)
+        if other.waits:
+            self.waits += other.waits
+            self.waited_ms = min(self.waited_ms + other.waited_ms, LARGEST)
+            _histogram.merge(self.waited, other.waited)
 
 
 def hour_of(microseconds: int) -> int:
@@ -140,10 +154,18 @@ def count(rows: Iterable[Row]) -> dict[tuple[Series, int, int], Cell]:
         if cell is None:
             cell = users[place] = Cell()
         cell.add(row.duration_ms, row.waited_ms)
-    found: dict[tuple[Series, int, int], Cell] = {}
+    hours: dict[tuple[Series, int], Cell] = {}
     for series, hour, cell in _by_series(calls, users):
-        for span, start in ((HOUR, hour), (DAY, hour - hour % DAY)):
-            found.setdefault((series, span, start), Cell()).merge(cell)
+        there = hours.setdefault((series, hour), cell)
+        if there is not cell:
+            there.merge(cell)
+    found: dict[tuple[Series, int, int], Cell] = {}
+    for (series, hour), cell in hours.items():
+        found[series, HOUR, hour] = cell
+        # Nearly always the only hour of its day, and counted but once.
+        there = found.setdefault((series, DAY, hour - hour % DAY), cell)
+        if there is not cell:
+            found[series, DAY, hour - hour % DAY] = there + cell
     return found
 
 
@@ -152,6 +174,7 @@ def _by_series(
 ) -> Iterator[tuple[Series, int, Cell]]:
     for (labels, hour), cell in calls.items():
         yield Series.of_call(labels), hour, cell
-        yield Series(labels.workspace, "all", labels.is_error), hour, cell
+    # Each record has one user, if only none, so that these are everything.
     for (workspace, user_id, is_error, hour), cell in users.items():
+        yield Series(workspace, "all", is_error), hour, Cell() + cell
         yield Series(workspace, "user", is_error, user_id=user_id), hour, cell

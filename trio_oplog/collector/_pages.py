@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from trio_oplog._listing import ListQuery
 from trio_oplog.collector._positions import Position
-from trio_oplog.collector._queries import Found, scan
+from trio_oplog.collector._queries import scan
 
 REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
 """The most bytes of records that one page holds, 64 MiB: what a ListClient takes.  A single record is never too large."""
@@ -41,13 +41,13 @@ class Chunk:
     """A part of a page, as far as one look at the database brings it.
 
     Attributes:
-        found: What fits.
+        found: The bytes of what fits.
         last: The last record that was looked at, where one was.
         is_end: Whether that was the last one there is.
         is_cut: Whether there is more that fits in number, but not in size.
     """
 
-    found: list[Found]
+    found: list[bytes]
     last: Position | None
     is_end: bool
     is_cut: bool = False
@@ -72,15 +72,21 @@ def read_chunk(
         held: How many bytes of records the page has already.
         fits: Whether a record is one of those searched for; ``None`` where everything is.
     """
-    found: list[Found] = []
-    last, size = before, held
-    for looked_at, record in enumerate(scan(connection, query, before, wanted + 1 if fits is None else SCANNED_AT_ONCE)):
+    found: list[bytes] = []
+    size = held
+    last: tuple[int, int] | None = before
+    need = wanted + 1 if fits is None else SCANNED_AT_ONCE
+    for looked_at, (started_at, seq, body) in enumerate(scan(connection, query, before, need)):
         if len(found) == wanted or (fits is not None and looked_at == SCANNED_AT_ONCE):
-            return Chunk(found, last, is_end=False)
-        if fits is None or fits(record.body):
-            size += len(record.body)
-            if size > len(record.body) and size > REPLY_MAX_BYTES:
-                return Chunk(found, last, is_end=False, is_cut=True)
-            found.append(record)
-        last = record.position
-    return Chunk(found, last, is_end=True)
+            return Chunk(found, _position(last), is_end=False)
+        if fits is None or fits(body):
+            size += len(body)
+            if size > len(body) and size > REPLY_MAX_BYTES:
+                return Chunk(found, _position(last), is_end=False, is_cut=True)
+            found.append(body)
+        last = (started_at, seq)
+    return Chunk(found, _position(last), is_end=True)
+
+
+def _position(place: tuple[int, int] | None) -> Position | None:
+    return None if place is None else Position(*place)

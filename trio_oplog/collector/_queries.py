@@ -7,13 +7,13 @@ look: a filter that fits nothing reads no record, and a rare one reads the days 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from trio_oplog._listing import ListQuery
-from trio_oplog.collector._cells import DAY, day_of
+from trio_oplog.collector._cells import DAY, HOUR, day_of
 from trio_oplog.collector._positions import Position
 from trio_oplog.collector._rows import MICROSECONDS, key, microseconds
 from trio_oplog.collector._schema import operations, rollups, series, workspaces
@@ -28,11 +28,8 @@ _DENSE: Final = 16
 """Where at least every so many-th record of a day fits, reading the day in order is quicker than picking them and sorting."""
 
 
-class Found(NamedTuple):
-    """A record that was found."""
-
-    position: Position
-    body: bytes
+Found: TypeAlias = tuple[int, int, bytes]
+"""A record that was found: its position (see there) and its bytes.  Plain, since a search makes millions of them."""
 
 
 @frozen
@@ -43,7 +40,8 @@ class _Asked:
         workspace: Its number.
         labels: Conditions on ``series``; empty where none was given.
         others: Conditions on ``operations`` besides labels and time.
-        counted: Conditions on the series whose rollups say where records are.
+        kind: The kind of the series whose rollups say where records are.
+        counted: Conditions on these series.
         is_exact: Whether those rollups count just what is looked for, and not more.
         since, until: In microseconds since 1970; the end is not in it.
     """
@@ -51,6 +49,7 @@ class _Asked:
     workspace: int
     labels: list[ColumnElement[bool]]
     others: list[ColumnElement[bool]]
+    kind: str
     counted: list[ColumnElement[bool]]
     is_exact: bool
     since: int | None
@@ -78,21 +77,22 @@ def scan(connection: Connection, query: ListQuery, before: Position | None, need
     if picked is not None and not picked:
         return
     for begin, end, is_dense in _windows(connection, asked, picked, before, need):
-        statement = _in_window(asked, picked, begin, end, is_dense=is_dense)
+        in_order = picked is None or asked.others or is_dense
+        choose = _in_order if in_order else _PICKED[connection.dialect.name]
         while True:
             taken = 0
-            for found in _run(connection, statement if before is None else statement.where(_after(before)), need):
-                taken += 1
-                before = found.position
+            for found in _run(connection, choose(asked, picked or [], begin, end, before), need):
                 yield found
+                taken += 1
             if taken < need:
                 break
+            before = Position(found[0], found[1])
 
 
 def read_one(connection: Connection, workspace_id: str, operation_id: str) -> bytes | None:
     """The bytes of one record, if it is there."""
     found = next(scan(connection, ListQuery(workspace_id=workspace_id, id=operation_id), None, 1), None)
-    return None if found is None else found.body
+    return None if found is None else found[2]
 
 
 def read_workspaces(connection: Connection) -> list[str]:
@@ -132,16 +132,17 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
         others.append(operations.c.thread_id == key(query.thread_id))
     in_series = [] if query.is_error is None else [series.c.is_error == query.is_error]
     if query.user_id is not None:
-        counted = [series.c.kind == "user", series.c.user_id == key(query.user_id), *in_series]
+        kind, counted = "user", [series.c.user_id == key(query.user_id), *in_series]
     elif labels:
-        counted = [series.c.kind == "call", *labels, *in_series]
+        kind, counted = "call", [*labels, *in_series]
     else:
-        counted = [series.c.kind == "all", *in_series]
+        kind, counted = "all", in_series
     return _Asked(
         workspace,
         [*labels, *in_series],
         others,
-        [series.c.workspace == workspace, *counted],
+        kind,
+        counted,
         is_exact=query.thread_id is None and not (labels and query.user_id is not None),
         since=None if query.since is None else microseconds(query.since),
         until=None if query.until is None else microseconds(query.until),
@@ -187,7 +188,7 @@ def _scan_id(connection: Connection, asked: _Asked, query: ListQuery, before: Po
     if asked.labels:
         conditions.append(columns.series.in_(_call_series(asked)))
     if before is not None:
-        conditions.append(_after(before))
+        conditions.append(_earlier(before))
     yield from _run(connection, select(columns.started_at, columns.seq, columns.body).where(*conditions), 1)
 
 
@@ -199,10 +200,8 @@ def _windows(
     Each window has as many records as are needed, as far as the rollups tell, and the windows grow, so that their number
     stays small where the rollups count too much.
     """
-    days = _days(connection, asked, asked.counted, before)
-    everything = (
-        dict(_days(connection, asked, [series.c.workspace == asked.workspace, series.c.kind == "all"], before)) if picked else {}
-    )
+    days = _days(connection, asked, asked.kind, asked.counted, before)
+    everything = dict(_days(connection, asked, "all", [], before)) if picked else {}
     size, begin = 1, 0
     while begin < len(days):
         end, there = begin, 0
@@ -217,40 +216,81 @@ def _windows(
 
 
 def _days(
-    connection: Connection, asked: _Asked, counted: list[ColumnElement[bool]], before: Position | None
+    connection: Connection, asked: _Asked, kind: str, counted: list[ColumnElement[bool]], before: Position | None
 ) -> list[tuple[int, int]]:
     """The days that have records of some series, the newest first, and how many were stored."""
-    ends = [time for time in (None if asked.until is None else asked.until - 1, before and before.started_at) if time is not None]
     columns = rollups.c
-    conditions = [columns.series.in_(select(series.c.number).where(*counted)), columns.span == DAY]
+    conditions = [columns.workspace == asked.workspace, columns.kind == kind, columns.span == DAY]
+    if counted:
+        mine = select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == kind, *counted)
+        conditions.append(columns.series.in_(mine))
     if asked.since is not None:
         conditions.append(columns.start >= day_of(asked.since))
-    if ends:
-        conditions.append(columns.start <= day_of(min(ends)))
+    if asked.until is not None:
+        conditions.append(columns.start <= day_of(asked.until - 1))
+    if before is not None:
+        conditions.append(columns.start <= day_of(before.started_at))
     statement = select(columns.start, func.sum(columns.count)).where(*conditions)
-    return [
-        (start, int(there))
-        for start, there in connection.execute(statement.group_by(columns.start).order_by(columns.start.desc()))
+    statement = statement.group_by(columns.start).order_by(columns.start.desc())
+    return [(start, int(there)) for start, there in connection.execute(statement)]
+
+
+def _in_order(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """By an index that has the order of time: that of the workspace, of the user or of the thread."""
+    columns = operations.c
+    conditions = [columns.workspace == asked.workspace, *asked.others, *_in_time(asked, begin, end, before)]
+    if picked:
+        # By an expression, no index is asked for it.
+        conditions.append(_one_of(columns.series + 0, asked, picked))
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by(columns.started_at.desc(), columns.seq.desc())
+
+
+def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """SQLite: the hours that have some, and in each of them what fits, by the index of time, which has the series too."""
+    columns, cells = operations.c, rollups.c
+    counted = [cells.workspace == asked.workspace, cells.kind == "call", cells.span == HOUR]
+    in_window = cells.start.between(begin // MICROSECONDS, end // MICROSECONDS - 1)
+    hours = select(cells.start).where(*counted, in_window, _one_of(cells.series, asked, picked)).distinct().subquery()
+    first = hours.c.start * MICROSECONDS
+    time: ColumnElement[int] = columns.started_at + 0  # an expression, so that the index is asked for the hours
+    conditions = [
+        columns.workspace == asked.workspace,
+        columns.started_at >= first,
+        columns.started_at < first + HOUR * MICROSECONDS,
+        _one_of(columns.series + 0, asked, picked),
+        *([] if asked.since is None else [time >= asked.since]),
+        *([] if asked.until is None else [time < asked.until]),
+        *([] if before is None else [tuple_(time, columns.seq) < tuple_(*before)]),
     ]
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by(time.desc(), columns.seq.desc())
 
 
-def _in_window(asked: _Asked, picked: list[int] | None, begin: int, end: int, *, is_dense: bool) -> Select[Any]:
+def _by_series(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """PostgreSQL: by the index of series, and then sorted; an expression for an order asks for no other index."""
+    columns = operations.c
+    conditions = [_one_of(columns.series, asked, picked), *_in_time(asked, begin, end, before)]
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by((columns.started_at + 0).desc(), columns.seq.desc())
+
+
+def _in_time(asked: _Asked, begin: int, end: int, before: Position | None) -> list[ColumnElement[bool]]:
+    """One condition for either end: of more, SQLite thinks that the index of time must be the best one."""
     columns = operations.c
     begin = begin if asked.since is None else max(begin, asked.since)
     end = end if asked.until is None else min(end, asked.until)
-    time: ColumnElement[int] = columns.started_at
-    conditions = [*asked.others, *_between(begin, end)]
-    if picked is None or asked.others or is_dense:
-        conditions.append(columns.workspace == asked.workspace)
-        if picked is not None:
-            # By an expression, no index is asked for it: the order of time is the one that counts.
-            conditions.append(_one_of(columns.series + 0, asked, picked))
-    else:
-        # Likewise the other way about: picked by series, and then sorted.
-        conditions.append(_one_of(columns.series, asked, picked))
-        time = columns.started_at + 0
-    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
-    return statement.order_by(time.desc(), columns.seq.desc())
+    is_last = before is not None and before.started_at < end
+    return [columns.started_at >= begin, _earlier(before) if before is not None and is_last else columns.started_at < end]
+
+
+def _earlier(position: Position) -> ColumnElement[bool]:
+    """After a position in the order of lists."""
+    place: ColumnElement[Any] = tuple_(operations.c.started_at, operations.c.seq)
+    return place < tuple_(*position)
+
+
+_PICKED: Final = {"sqlite": _by_hours, "postgresql": _by_series}
 
 
 def _one_of(column: ColumnElement[int], asked: _Asked, picked: list[int]) -> ColumnElement[bool]:
@@ -262,20 +302,12 @@ def _between(begin: int | None, end: int | None) -> list[ColumnElement[bool]]:
     return [*([] if begin is None else [time >= begin]), *([] if end is None else [time < end])]
 
 
-def _after(position: Position) -> ColumnElement[bool]:
-    """After a position in the order of lists.  Said in two ways: the first is what an index is asked for."""
-    columns = operations.c
-    earlier = or_(
-        columns.started_at < position.started_at, and_(columns.started_at == position.started_at, columns.seq < position.seq)
-    )
-    return and_(columns.started_at <= position.started_at, earlier)
-
-
 def _run(connection: Connection, statement: Select[Any], need: int) -> Iterator[Found]:
-    with connection.execution_options(yield_per=min(need, _AT_ONCE)).execute(statement.limit(need)) as rows:
-        for started_at, seq, body in rows:
-            yield Found(Position(started_at, seq), body)
+    with connection.execute(statement.limit(need), execution_options={"yield_per": min(need, _AT_ONCE)}) as rows:
+        for row in rows:
+            started_at, seq, body = row
+            yield started_at, seq, body
 
 
-_AT_ONCE: Final = 500
-"""So many rows are taken from the database at a time."""
+_AT_ONCE: Final = 100
+"""So many rows are taken from the database at a time: each may have megabytes."""

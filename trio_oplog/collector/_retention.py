@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import trio
 from attrs import frozen
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from trio_oplog.collector._cells import DAY, HOUR, day_of
+from trio_oplog.collector._cells import day_of
 from trio_oplog.collector._partitions import partitions
 from trio_oplog.collector._rows import MICROSECONDS, as_time, key, microseconds
-from trio_oplog.collector._schema import operations, rollups, series, workspaces
+from trio_oplog.collector._schema import operations, rollups, workspaces
 from trio_oplog.collector._writing import id_digest
 
 STEP: Final = 0.02
@@ -30,7 +30,6 @@ STEP: Final = 0.02
 
 _FIRST_SIZE: Final = 100
 _SIZES: Final = (10, 5_000)
-_SERIES_AT_ONCE: Final = 50
 _TRIES: Final = 10
 _PAUSE: Final = 0.5
 _LOCK_TIMEOUT_MS: Final = 200
@@ -95,12 +94,12 @@ async def prune(run: StepRunner, before: datetime, workspace_id: str | None, *, 
 
 async def prune_statistics(run: StepRunner, before: datetime) -> int:
     """Delete the counts of the days before the day of a time; see ``Store.prune_statistics``."""
-    day, last = await run(lambda connection: (_oldest_day(connection), connection.scalar(select(func.max(series.c.number)))))
+    day = await run(_oldest_day)
     # They tell a query where to look, so they stay as long as the records do.
     limit = day_of(microseconds(before)) if day is None else min(day_of(microseconds(before)), day)
     removed = 0
-    for first in range(0, (last or 0) + 1, _SERIES_AT_ONCE):
-        removed += await run(partial(_delete_cells, first=first, before=limit))
+    for number in await run(partial(_workspaces, workspace_id=None)):
+        removed += await in_steps(run, partial(_delete_cells, workspace=number, before=limit))
     return removed
 
 
@@ -210,7 +209,8 @@ def _oldest_day(connection: Connection) -> int | None:
     return None if oldest is None else day_of(oldest)
 
 
-def _delete_cells(connection: Connection, first: int, before: int) -> int:
+def _delete_cells(connection: Connection, workspace: int, before: int, size: int) -> int:
     columns = rollups.c
-    some = columns.series.between(first, first + _SERIES_AT_ONCE - 1)
-    return connection.execute(delete(rollups).where(some, columns.span.in_((HOUR, DAY)), columns.start < before)).rowcount
+    key = tuple_(columns.workspace, columns.kind, columns.span, columns.start, columns.series)
+    some = select(*key.clauses).where(columns.workspace == workspace, columns.start < before).limit(size)
+    return connection.execute(delete(rollups).where(key.in_(some))).rowcount

@@ -34,7 +34,8 @@ def read_statistics(connection: Connection, query: StatisticsQuery) -> list[Stat
 def _read(connection: Connection, query: StatisticsQuery, workspace: int) -> Iterator[tuple[Any, bool, Cell]]:
     span = {"hour": HOUR, "day": DAY}.get(query.by)
     group = rollups.c.start if span else series.c[query.by]
-    conditions = [series.c.workspace == workspace, series.c.kind == query.kind, *label_conditions(query), *_times(query)]
+    mine = [rollups.c.workspace == workspace, rollups.c.kind == query.kind]
+    conditions = [*mine, *label_conditions(query), *_times(query)]
     if query.user_id is not None:
         conditions.append(series.c.user_id == key(query.user_id))
     if query.is_error is not None:

@@ -331,7 +331,7 @@ class Store:
             wanted = query.limit - len(bodies)
             held = sum(map(len, bodies))
             chunk = await self._read(partial(read_chunk, query=query, before=position, wanted=wanted, held=held, fits=fits))
-            bodies += [record.body for record in chunk.found]
+            bodies += chunk.found
             position = chunk.last
             if chunk.is_end:
                 return Page(bodies, None), chunk
