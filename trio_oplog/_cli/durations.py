@@ -18,14 +18,12 @@ class Duration(click.ParamType[timedelta]):
 
     name = "duration"
 
-    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Read it.
 
         Raises:
             click.BadParameter: It is none.
         """
-        if isinstance(value, timedelta):
-            return value
         match = _FORM.fullmatch(value)
         found = _UNITS[match[2]] * int(match[1]) if match else timedelta(0)
         if not timedelta(0) < found <= _LONGEST:

@@ -90,8 +90,6 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, _: Any) -> None:
-        # Counts only for a file that is empty still, and before anything is written to it.
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={_WAL_MAX_BYTES}")
@@ -101,10 +99,15 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log.  SQLite does not wait for its turn to do this, so two that open a new file would collide."""
+    """Switch to the write-ahead log.  SQLite does not wait for its turn to do this, so two that open a new file would collide.
+
+    A file that is empty still is told first that it will have to give back space: later that takes writing it anew.
+    """
     deadline = monotonic() + _PATIENCE
     while True:
         try:
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:

@@ -194,11 +194,10 @@ def _give_back(connection: Connection, size: int) -> int:
     if connection.dialect.name != "sqlite":
         return 0
     before = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
-    if connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == 0:
-        return 0
-    # It does its work while its rows are asked for, and has none.
+    # Nothing happens where the file was made without the ability.  A script, because a single statement would stop after its
+    # first page; it ends the transaction and has one of its own.
     driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA incremental_vacuum({size})").fetchall()
+    driver.executescript(f"PRAGMA incremental_vacuum({size})")
     return int(before - connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
 

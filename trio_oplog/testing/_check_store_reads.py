@@ -72,7 +72,7 @@ async def pages_hold(open_store: StoreOpener) -> None:
             # Newer ones, and some that began when the last one on the page did.
             moments = (found[-1].started_at, _BEGINNING + timedelta(hours=1))
             await store.add([numbered(next(new), started_at=moment) for moment in moments])
-        if cursor is not None:
+        else:
             raise LawBroken(Law.STORE_PAGES, f"{len(many)} operations have more than {_PAGES_AT_MOST} pages of {_PAGE}")
         ids = [operation.id for operation in seen]
         if repeated := sorted({each for each in ids if ids.count(each) > 1}):

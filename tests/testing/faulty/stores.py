@@ -467,3 +467,43 @@ class TakesTimeForArrival(NaiveStore):
 class ShowsTheLastOneAgain(NaiveStore):
     async def arrivals(self, query: ListQuery, after: str | None = None) -> Arrivals:
         return await super().arrivals(query, after and str(max(int(after) - 1, 0)))
+
+
+@breaks(Law.STORE_PAGES)
+class HasAnEmptyPageAtTheEnd(NaiveStore):
+    async def page(self, query: ListQuery) -> Page:
+        page = await super().page(query)
+        last = page.bodies and json.loads(page.bodies[-1])["id"]
+        return evolve(page, next=last or query.cursor)
+
+
+@breaks(Law.STORE_PAGES)
+class BeginsAgainOnEveryPage(NaiveStore):
+    def after(self, found: list[Operation], cursor: str | None) -> list[Operation]:
+        return found
+
+
+@breaks(Law.STORE_PAGES)
+class TurnsThePagesRound(NaiveStore):
+    async def page(self, query: ListQuery) -> Page:
+        page = await super().page(query)
+        return page if query.cursor is None else evolve(page, bodies=page.bodies[::-1])
+
+
+@breaks(Law.STORE_GET)
+class HasNoSingleRecord(NaiveStore):
+    async def get(self, workspace_id: str, operation_id: str) -> bytes | None:
+        return None
+
+
+@breaks(Law.STORE_COUNTS)
+class CountsUnderAnotherName(NaiveStore):
+    def count(self, value: Any, operations: list[Operation]) -> Statistics:
+        return super().count(value.upper() if isinstance(value, str) else value, operations)
+
+
+@breaks(Law.STORE_PRUNES)
+class DoesNotSayWhatItPruned(NaiveStore):
+    async def prune(self, before: datetime, *, workspace_id: str | None = None, dry_run: bool = False) -> Pruned:
+        pruned = await super().prune(before, workspace_id=workspace_id, dry_run=dry_run)
+        return pruned if dry_run else evolve(pruned, records=0)
