@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ["tap", "delivery", "imports", "gateway"]
+NAMES = ["tap", "delivery", "imports", "gateway", "store"]
 
 
 def main() -> None:

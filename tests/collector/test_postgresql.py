@@ -270,9 +270,13 @@ async def test_a_partition_that_is_read_all_the_time_is_left_for_the_next_run(
         assert (await store.prune(today())).days == 1
 
 
-async def test_a_partition_that_may_not_be_dropped_is_an_error(url: str, limited: str, make_operation: MakeOperation) -> None:
+async def test_a_partition_that_may_not_be_dropped_is_an_error(
+    url: str, limited: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
     async with open_store(url) as store:
         await store.add([make_operation(started_at=today(days=-3))])
+    role = limited.partition("//")[2].partition("@")[0]
+    admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}".encode())
     async with open_store(limited) as store:
         with pytest.raises(StoreError, match="42501: the user of the store's URL lacks a permission"):
             await store.prune(today())

@@ -42,7 +42,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self.may_hang = not self._is_sqlite
-        self._partitions = None if self._is_sqlite else Partitions()
+        self._partitions = Partitions()
         self.engine: Engine = open_engine(url)
 
     def prepare(self) -> None:
@@ -69,7 +69,7 @@ class Database:
         """
         if self._is_sqlite:
             lock(connection)
-        elif self._partitions is not None and self._partitions.missing(_days(rows)):
+        elif self._partitions.missing(_days(rows)):
             # In a transaction of its own, because everybody else waits for it.
             lock(connection)
             self._make_room(connection, rows)
@@ -126,15 +126,14 @@ class Database:
 
     def _renew(self) -> None:
         self.engine.dispose()
-        if self._partitions is not None:
-            self._partitions.forget()
+        self._partitions.forget()
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
     def _make_room(self, connection: Connection, rows: Iterable[Row]) -> None:
-        if self._partitions is not None and (days := self._partitions.missing(_days(rows))):
+        if not self._is_sqlite and (days := self._partitions.missing(_days(rows))):
             self._partitions.make(connection, days)
 
     def _settle(self, engine: Engine) -> None:

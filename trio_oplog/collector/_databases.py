@@ -152,7 +152,7 @@ _SETTINGS: Final = (
 
 def _postgresql(url: URL) -> Engine:
     try:
-        engine = _engine(url, pool_pre_ping=True, connect_args=_CONNECT)
+        engine = _engine(url, connect_args=_CONNECT)
     except ModuleNotFoundError:
         raise StoreError("PostgreSQL needs psycopg: pip install 'trio-oplog[postgresql]'") from None
 

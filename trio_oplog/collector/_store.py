@@ -312,8 +312,7 @@ class Store:
             except StoreError as error:
                 _log.error("pruning failed and is tried again in %g seconds: %s", every, error)
             else:
-                if pruned.records or cells:
-                    _log.info("pruned %d records from before %s, and %d counts", pruned.records, pruned.before.date(), cells)
+                _log.info("pruned %d records from before %s, and %d counts", pruned.records, pruned.before.date(), cells)
             await trio.sleep(every)
 
     async def _alone(self, work: Callable[[Connection], T]) -> T:

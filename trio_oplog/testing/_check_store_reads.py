@@ -146,7 +146,6 @@ async def arrivals_hold(open_store: StoreOpener) -> None:
                 seen += [decode(body).id for _, body in arrived.records]
                 # Whoever was cut off begins after the last one that it saw.
                 after = arrived.records[-1][0] if arrived.records else arrived.next
-        if seen != [operation.id for operation in operations]:
-            raise LawBroken(
-                Law.STORE_ARRIVALS, f"{len(operations)} operations arrived, {len(seen)} were seen, or in another order"
-            )
+    if seen != [operation.id for operation in operations]:
+        detail = f"{len(operations)} operations arrived, {len(seen)} were seen, or in another order"
+        raise LawBroken(Law.STORE_ARRIVALS, detail)

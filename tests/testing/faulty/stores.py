@@ -491,6 +491,12 @@ class TurnsThePagesRound(NaiveStore):
 
 
 @breaks(Law.STORE_GET)
+class GivesWhatOnlyOthersHave(GivesAnybodyARecord):
+    async def get(self, workspace_id: str, operation_id: str) -> bytes | None:
+        return await NaiveStore.get(self, workspace_id, operation_id) or await super().get(workspace_id, operation_id)
+
+
+@breaks(Law.STORE_GET)
 class HasNoSingleRecord(NaiveStore):
     async def get(self, workspace_id: str, operation_id: str) -> bytes | None:
         return None
