@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ["tap", "delivery", "imports", "gateway", "start"]
+NAMES = ["tap", "delivery", "imports", "gateway", "start", "store"]
 
 
 def main() -> None:

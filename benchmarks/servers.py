@@ -1,6 +1,7 @@
 """The receiving ends that delivery is measured against, each in a process of its own.
 
-``python benchmarks/servers.py ack DELAY`` only acknowledges; ``… collect PATH SECRET`` is the real collector.  Both listen on a
+``python benchmarks/servers.py ack DELAY`` only acknowledges; ``… collect PATH SECRET`` is the real collector on a file, and
+``… store URL SECRET`` on any database.  All listen on a
 free port of the loopback interface, print it, and end with their standard input.
 """
 
@@ -72,11 +73,11 @@ async def acknowledge(listener: socket.socket, delay: float) -> None:
     server.close()
 
 
-async def collect(listener: socket.socket, path: str, secret: str) -> None:
+async def collect(listener: socket.socket, url: str, secret: str) -> None:
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.accesslog = None
-    async with open_store(f"sqlite:///{path}") as store:
+    async with open_store(url) as store:
         ended = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -95,7 +96,8 @@ def main() -> None:
         asyncio.run(acknowledge(listener, float(arguments[0])))
     else:
         print(listener.getsockname()[1], flush=True)
-        trio.run(collect, listener, *arguments)
+        where, secret = arguments
+        trio.run(collect, listener, where if kind == "store" else f"sqlite:///{where}", secret)
 
 
 if __name__ == "__main__":

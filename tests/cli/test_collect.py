@@ -9,18 +9,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from attrs import evolve
 from click.testing import CliRunner, Result
 
 from tests.http import http_client
 from trio_oplog import ListClient, ListQuery, Operation, _wire
 from trio_oplog._cli import main
 from trio_oplog._cli.table import read_reply
+from trio_oplog.collector import open_store
 
 SECRET = "swordfish"
 JSON = {"X-Internal-Secret": SECRET, "Content-Type": "application/json"}
@@ -42,9 +44,10 @@ def operation(number: int) -> Operation:
 
 
 @asynccontextmanager
-async def collector(store: Path) -> AsyncIterator[tuple[trio.Process, str]]:
+async def collector(store: Path, *options: str) -> AsyncIterator[tuple[trio.Process, str]]:
     """A collector that has said where it listens."""
     command = [sys.executable, "-m", "trio_oplog", "collect", "--listen", "127.0.0.1:0", "--store", f"sqlite:///{store}"]
+    command += options
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
     assert process.stderr is not None
     with trio.fail_after(60):
@@ -71,6 +74,19 @@ async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Pa
         assert listed.id == "id-1"
         # The connection is still open: it must not hold up the end.
         process.send_signal(number)
+        assert await process.wait() == 0
+
+
+async def test_what_is_older_than_it_keeps_is_deleted_while_it_serves(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+        await store.add([evolve(operation(1), started_at=NOW - timedelta(days=9)), operation(2)])
+    async with collector(tmp_path / "log", "--keep", "8d") as (process, url):
+        listed: list[Operation] = []
+        with trio.fail_after(60):
+            while [each.id for each in listed] != ["id-2"]:
+                await trio.sleep(0.01)
+                listed = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
+        process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 
 

@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
+    "prune": _Command("trio_oplog._cli.prune", "cli", "Delete old operations from a store."),
 }
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Never
 
 import click
 import trio
@@ -13,6 +16,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from trio_oplog._cli.destination import default_store, read_secret
+from trio_oplog._cli.durations import Duration
 from trio_oplog._cli.options import secret_option
 from trio_oplog._errors import ConfigError
 from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
@@ -27,8 +31,19 @@ _HEADERS_MAX_BYTES = 64 * 1024
 @click.command("collect")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8088", show_default=True, help="Where; port 0 for any.")
 @click.option("--store", "url", metavar="URL", help="sqlite:///path or postgresql://...; else your own store.")
+@click.option("--keep", type=Duration(), metavar="TIME", help="Delete operations that are older: such as 90d, 8w or 2y.")
+@click.option(
+    "--keep-statistics",
+    type=Duration(),
+    metavar="TIME",
+    default="2y",
+    show_default=True,
+    help="With --keep, delete what was counted of older ones.",
+)
 @secret_option
-def command(listen: str, url: str | None, secret_file: Path | None) -> None:
+def command(
+    *, listen: str, url: str | None, keep: timedelta | None, keep_statistics: timedelta, secret_file: Path | None
+) -> None:
     """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP and store them.
 
     Whoever sends or lists operations must know the secret.
@@ -42,14 +57,15 @@ def command(listen: str, url: str | None, secret_file: Path | None) -> None:
         raise click.BadParameter(f"{error.problem}.", param_hint="--store") from None
     problem = ""
     try:
-        trio.run(_collect, listen, store, secret)
+        retain = partial(store.retain, keep, keep_statistics=keep_statistics) if keep else None
+        trio.run(_collect, listen, store, secret, retain)
     except* OSError as group:
         problem = f"cannot listen on {listen}: {_first(group).strerror}"
     if problem:
         raise click.ClickException(problem)
 
 
-async def _collect(listen: str, store: Store, secret: str) -> None:
+async def _collect(listen: str, store: Store, secret: str, retain: Callable[[], Awaitable[Never]] | None) -> None:
     config = Config()
     config.bind = [listen]
     config.loglevel = "WARNING"
@@ -60,10 +76,14 @@ async def _collect(listen: str, store: Store, secret: str) -> None:
         async def signalled() -> None:
             await anext(signals)
 
-        async with store, trio.open_nursery() as nursery:
-            app = create_app(store, secret)
-            binds = await nursery.start(partial(serve, app, config, shutdown_trigger=signalled))  # type: ignore[arg-type]
-            click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
+        async with store, trio.open_nursery() as background:
+            if retain is not None:
+                background.start_soon(retain)
+            async with trio.open_nursery() as nursery:
+                app = create_app(store, secret)
+                binds = await nursery.start(partial(serve, app, config, shutdown_trigger=signalled))  # type: ignore[arg-type]
+                click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
+            background.cancel_scope.cancel()
 
 
 def _first(group: BaseExceptionGroup[OSError]) -> OSError:

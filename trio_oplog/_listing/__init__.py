@@ -16,13 +16,17 @@ from trio_oplog._listing.answering import (
     try_handle_operations_list,
 )
 from trio_oplog._listing.query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_parameters, read_time, write_parameters
+from trio_oplog._listing.statistics import STATISTICS_GROUPS, Statistics, StatisticsQuery
 
 __all__ = [
     "LIMIT_DEFAULT",
     "LIMIT_MAX",
     "METHOD",
+    "STATISTICS_GROUPS",
     "ListClient",
     "ListQuery",
+    "Statistics",
+    "StatisticsQuery",
     "answer_list_request",
     "read_list_request",
     "read_parameters",

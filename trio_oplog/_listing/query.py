@@ -15,7 +15,10 @@ from trio_oplog._recording import NAME_MAX_BYTES
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 
-_TEXTS: Final = frozenset({"workspace_id", "env_id", "tool", "source", "id"})
+_TEXTS: Final = frozenset(
+    {"workspace_id", "env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"}
+)
+_TIMES: Final = frozenset({"since", "until"})
 _SPELLINGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 # RFC 3339, section 5.6.  Hours and minutes of the offset are bounded here; datetime bounds the rest.
@@ -24,24 +27,28 @@ _RFC3339 = re.compile(
 )
 
 
-def _text(_: Any, attribute: Attribute[Any], value: object) -> None:
+def required_text(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: a text that is not empty."""
     if not isinstance(value, str) or not value:
         raise QueryError(attribute.name, "must be a non-empty string")
 
 
-def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a text of a length that a name may have."""
     if value is not None:
-        _text(instance, attribute, value)
+        required_text(instance, attribute, value)
         if len(str(value).encode("utf-8", "replace")) > NAME_MAX_BYTES:
             raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
-def _optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a bool."""
     if value is not None and not isinstance(value, bool):
         raise QueryError(attribute.name, "must be true or false")
 
 
-def _optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or an aware time."""
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
         raise QueryError(attribute.name, "must be a time with a time zone")
 
@@ -64,6 +71,16 @@ class ListQuery:
         since: Only those that began then or later; aware.
         id: Only this one.
         limit: At most this many, 1 to 1 000.
+        until: Only those that began before then; aware.
+        user_id: Only calls of this user.
+        thread_id: Only calls of this conversation.
+        outcome: Only those that ended so: a value of ``Outcome``; ``"ok"`` for those without one that are no errors, and
+            ``"error"`` for those without one that are.
+        client: Only calls of this client, as ``context.client`` has it.
+        approval: Only those whose last decision was this; ``"none"`` where somebody was asked and no decision is known,
+            ``"any"`` wherever somebody was asked.
+        q: Only those with this text in the tool, the arguments or the summary, whatever the case.
+        cursor: Only those after the end of an earlier page: what came with that as ``next``.
 
     The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
 
@@ -71,14 +88,22 @@ class ListQuery:
         QueryError: A value is wrong; the error names the field.
     """
 
-    workspace_id: str = field(validator=_text)
-    env_id: str | None = field(default=None, validator=_optional_text)
-    tool: str | None = field(default=None, validator=_optional_text)
-    source: str | None = field(default=None, validator=_optional_text)
-    is_error: bool | None = field(default=None, validator=_optional_bool)
-    since: datetime | None = field(default=None, validator=_optional_time)
-    id: str | None = field(default=None, validator=_optional_text)
+    workspace_id: str = field(validator=required_text)
+    env_id: str | None = field(default=None, validator=optional_text)
+    tool: str | None = field(default=None, validator=optional_text)
+    source: str | None = field(default=None, validator=optional_text)
+    is_error: bool | None = field(default=None, validator=optional_bool)
+    since: datetime | None = field(default=None, validator=optional_time)
+    id: str | None = field(default=None, validator=optional_text)
     limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
+    until: datetime | None = field(default=None, validator=optional_time)
+    user_id: str | None = field(default=None, validator=optional_text)
+    thread_id: str | None = field(default=None, validator=optional_text)
+    outcome: str | None = field(default=None, validator=optional_text)
+    client: str | None = field(default=None, validator=optional_text)
+    approval: str | None = field(default=None, validator=optional_text)
+    q: str | None = field(default=None, validator=optional_text)
+    cursor: str | None = field(default=None, validator=optional_text)
 
 
 def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
@@ -115,6 +140,8 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
         "since": None if query.since is None else _spell_time(query.since),
         "id": query.id,
         "limit": str(query.limit),
+        "until": None if query.until is None else _spell_time(query.until),
+        **{name: getattr(query, name) for name in ("user_id", "thread_id", "outcome", "client", "approval", "q", "cursor")},
     }
     # A lone surrogate has no UTF-8; in a record it is U+FFFD, so that is what to look for.
     return {
@@ -124,25 +151,29 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
     }
 
 
-def read_time(text: str) -> datetime:
+def read_time(text: str, name: str = "since") -> datetime:
     """A time in RFC 3339 (section 5.6), as UTC.
 
     Digits below a microsecond round up, so that ``since`` never lets in what is older.  A leap second is the second after
     it.
 
+    Args:
+        text: How it is spelled.
+        name: The parameter that it is for.
+
     Raises:
-        QueryError: It is not one; names ``since``.
+        QueryError: It is not one; names the parameter.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise QueryError("since", "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")
+        raise QueryError(name, "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")
     day, hour, minute, second, fraction, zone = match.groups()
     digits = (fraction or "").ljust(6, "0")
     beyond = timedelta(seconds=int(second), microseconds=int(digits[:6]) + bool(digits[6:].strip("0")))
     try:
         return (datetime.fromisoformat(f"{day}T{hour}:{minute}:00{zone.upper()}") + beyond).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise QueryError("since", "is not a day that exists") from None
+        raise QueryError(name, "is not a day that exists") from None
 
 
 def _spell_time(time: datetime) -> str:
@@ -156,8 +187,8 @@ def _value(name: str, text: str) -> Any:
         if text not in _SPELLINGS:
             raise QueryError(name, "must be true or false")
         return _SPELLINGS[text]
-    if name == "since":
-        return read_time(text)
+    if name in _TIMES:
+        return read_time(text, name)
     if name == "limit":
         # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text

@@ -114,11 +114,13 @@ class _Endpoint:
     async def show(self, request: Request) -> Response:
         """``GET``: the operations that meet the parameters, the newest first."""
         try:
-            bodies = await self._store.find(read_parameters(request.query_params.multi_items()))
+            page = await self._store.page(read_parameters(request.query_params.multi_items()))
         except QueryError as error:
             raise _RefusalError(400, str(error), error.field) from None
         # As they were stored: nothing is read again, and arguments stay the text that they are.
-        return Response(b'{"operations":[' + b",".join(bodies) + b"]}", media_type="application/json")
+        more = {"next": page.next, "searched_to": page.searched_to}
+        tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
+        return Response(b'{"operations":[' + b",".join(page.bodies) + b"]" + tail + b"}", media_type="application/json")
 
     def _check_secret(self, request: Request) -> None:
         given = [value for name, value in request.scope["headers"] if name == _HEADER]

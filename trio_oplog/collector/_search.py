@@ -1,0 +1,48 @@
+"""Whether a record holds a text: in its tool, in its arguments or in its summary, whatever the case."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Final
+
+from trio_oplog import _wire
+from trio_oplog._errors import WireError
+
+_ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def holds(wanted: str) -> Callable[[bytes], bool]:
+    """A function that says whether the bytes of a record hold a text.
+
+    Arguments are searched twice: as the JSON that they are, and with the escapes in it read.
+    """
+    wanted = wanted.lower()
+    # In a record the text stands as it is, or as JSON spells it.  Nearly every record is told by these two.
+    spelled = json.dumps(wanted, ensure_ascii=False)[1:-1]
+
+    def fits(body: bytes) -> bool:
+        text = body.decode("utf-8", "replace").lower()
+        # The last two: what JSON may write for a character besides the character and what our own encoder writes.
+        return (wanted in text or spelled in text or "\\u" in text or "\\/" in text) and _holds(body, wanted)
+
+    return fits
+
+
+def _holds(body: bytes, wanted: str) -> bool:
+    try:
+        operation = _wire.decode(body)
+    except WireError:
+        return False
+    arguments = (operation.arguments or b"").decode("utf-8", "replace")
+    texts = (operation.tool, operation.result_summary or "", arguments, unescaped(arguments))
+    return any(wanted in text.lower() for text in texts)
+
+
+def unescaped(text: str) -> str:
+    """JSON text with the escapes in its strings read: no JSON any more, but what people see."""
+    read = _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else _SHORT.get(match[2], match[2]), text)
+    # Two escapes that are one character.
+    return read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
