@@ -12,6 +12,8 @@ from trio_oplog._cli.durations import Duration
 from trio_oplog._errors import ConfigError, StoreError
 from trio_oplog.collector import Pruned, Store, open_store
 
+_WHO = "trio-oplog prune"
+
 
 @click.command("prune")
 @click.option("--older-than", type=Duration(), metavar="TIME", required=True, help="What goes: such as 90d, 8w or 2y.")
@@ -37,4 +39,4 @@ def command(*, older_than: timedelta, workspace: str | None, url: str | None, dr
 
 async def _prune(store: Store, before: datetime, workspace: str | None, dry_run: bool) -> Pruned:  # noqa: FBT001
     async with store:
-        return await store.prune(before, workspace_id=workspace, dry_run=dry_run)
+        return await store.prune(before, workspace_id=workspace, dry_run=dry_run, who=_WHO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -19,6 +19,10 @@ _TEXTS: Final = frozenset(
     {"workspace_id", "env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"}
 )
 _TIMES: Final = frozenset({"since", "until"})
+
+ValueReader = Callable[[str, str], Any]
+"""Reads the text of a parameter; is told its name, for the error."""
+
 _SPELLINGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 # RFC 3339, section 5.6.  Hours and minutes of the offset are bounded here; datetime bounds the rest.
@@ -107,13 +111,23 @@ class ListQuery:
 
 
 def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
-    """The query that the parameters of a URL spell.
+    """The query that the parameters of a URL spell; see ``read_values``.
+
+    Raises:
+        QueryError: One of them is wrong; the error names it.
+    """
+    return ListQuery(**required(read_values(parameters, LIST_PARAMETERS), "workspace_id"))
+
+
+def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:
+    """The values of the parameters of a URL.
 
     An empty value is one that was not given.  An unknown or repeated name is refused: a misspelt filter that was silently
     left out would show more than was asked for.
 
     Args:
         parameters: Names and values, decoded.
+        readers: What reads the text of each parameter that there may be.
 
     Raises:
         QueryError: One of them is wrong; the error names it.
@@ -122,11 +136,22 @@ def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     for name, text in parameters:
         if name in values:
             raise QueryError(name, "is given more than once")
-        values[name] = _value(name, text) if text else None
-    given = {name: value for name, value in values.items() if value is not None}
-    if "workspace_id" not in given:
-        raise QueryError("workspace_id", "is missing")
-    return ListQuery(**given)
+        if name not in readers:
+            raise QueryError(name[:64], "is not a parameter of this list")
+        values[name] = readers[name](text, name) if text else None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def required(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The values, if those of some names are among them.
+
+    Raises:
+        QueryError: One of them is missing.
+    """
+    for name in names:
+        if name not in values:
+            raise QueryError(name, "is missing")
+    return values
 
 
 def write_parameters(query: ListQuery) -> dict[str, str]:
@@ -180,16 +205,31 @@ def _spell_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _value(name: str, text: str) -> Any:
-    if name in _TEXTS:
-        return text
-    if name == "is_error":
-        if text not in _SPELLINGS:
-            raise QueryError(name, "must be true or false")
-        return _SPELLINGS[text]
-    if name in _TIMES:
-        return read_time(text, name)
-    if name == "limit":
-        # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text
-    raise QueryError(name[:64], "is not a parameter of this list")
+def read_text(text: str, name: str) -> str:  # noqa: ARG001 -- a ValueReader
+    """The text itself."""
+    return text
+
+
+def read_bool(text: str, name: str) -> bool:
+    """``true``, ``1``, ``false`` or ``0``.
+
+    Raises:
+        QueryError: It is none of them; names the parameter.
+    """
+    if text not in _SPELLINGS:
+        raise QueryError(name, "must be true or false")
+    return _SPELLINGS[text]
+
+
+def _read_limit(text: str, name: str) -> int | str:  # noqa: ARG001 -- a ValueReader
+    # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text
+
+
+LIST_PARAMETERS: Final[Mapping[str, ValueReader]] = {
+    **dict.fromkeys(_TEXTS, read_text),
+    **dict.fromkeys(_TIMES, read_time),
+    "is_error": read_bool,
+    "limit": _read_limit,
+}
+"""What reads the parameters of a list."""

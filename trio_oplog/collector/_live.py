@@ -76,6 +76,7 @@ def read_arrivals(
     after: int | None,
     settled: Settled,
     fits: Callable[[bytes], bool] | None,
+    view: Callable[[bytes], bytes] | None = None,
 ) -> Arrivals:
     """The next records to arrive that a query asks for: its limit, and 64 MiB, at most; a single one is never too large."""
     end, last = settled.read(connection)
@@ -97,7 +98,7 @@ def read_arrivals(
                 if len(found) == query.limit or (found and size > REPLY_MAX_BYTES):
                     return Arrivals(found, found[-1][0])
                 if fits is None or fits(body):
-                    found.append((str(seq), body))
+                    found.append((str(seq), body if view is None else view(body)))
     return Arrivals(found, str(end))
 
 

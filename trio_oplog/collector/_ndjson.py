@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -46,8 +47,12 @@ class _Named(msgspec.Struct):
 _named = Reader(_Named)
 
 
-def read_batch(body: bytes) -> Batch | None:
+def read_batch(body: bytes, check: Callable[[Operation], None]) -> Batch | None:
     """Read every line; blank ones are passed over.
+
+    Args:
+        body: The lines.
+        check: Raises ``WireError`` for an operation that is not to be taken.
 
     Returns:
         The operations and the refused lines, each in order; ``None`` when there are more than ``LINES_MAX`` lines.
@@ -59,7 +64,9 @@ def read_batch(body: bytes) -> Batch | None:
         if not line or line.isspace():
             continue
         try:
-            batch.operations.append(_wire.decode(line))
+            operation = _wire.decode(line)
+            check(operation)
+            batch.operations.append(operation)
         except WireError as error:
             batch.refused.append(Refused(number, _id(line), str(error), error.field or None))
     return batch

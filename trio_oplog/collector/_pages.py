@@ -61,6 +61,7 @@ def read_chunk(
     wanted: int,
     held: int = 0,
     fits: Callable[[bytes], bool] | None = None,
+    view: Callable[[bytes], bytes] | None = None,
 ) -> Chunk:
     """Read records until there are enough, or no more, or a search has read ``SCANNED_AT_ONCE`` of them.
 
@@ -71,6 +72,7 @@ def read_chunk(
         wanted: How many are enough.
         held: How many bytes of records the page has already.
         fits: Whether a record is one of those searched for; ``None`` where everything is.
+        view: What the reader sees of a record; ``None`` for all of it.
     """
     found: list[bytes] = []
     size = held
@@ -80,10 +82,11 @@ def read_chunk(
         if len(found) == wanted or (fits is not None and looked_at == SCANNED_AT_ONCE):
             return Chunk(found, _position(last), is_end=False)
         if fits is None or fits(body):
-            size += len(body)
-            if size > len(body) and size > REPLY_MAX_BYTES:
+            shown = body if view is None else view(body)
+            size += len(shown)
+            if size > len(shown) and size > REPLY_MAX_BYTES:
                 return Chunk(found, _position(last), is_end=False, is_cut=True)
-            found.append(body)
+            found.append(shown)
         last = (started_at, seq)
     return Chunk(found, _position(last), is_end=True)
 

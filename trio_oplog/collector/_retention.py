@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-import trio
+import anyio
 from attrs import frozen
 from sqlalchemy import Connection, delete, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
@@ -94,7 +94,7 @@ async def prune(run: StepRunner, before: datetime, workspace_id: str | None, *, 
 
 async def prune_statistics(run: StepRunner, before: datetime) -> int:
     """Delete the counts of the days before the day of a time; see ``Store.prune_statistics``."""
-    day = await run(_oldest_day)
+    day = await run(oldest_day)
     # They tell a query where to look, so they stay as long as the records do.
     limit = day_of(microseconds(before)) if day is None else min(day_of(microseconds(before)), day)
     removed = 0
@@ -122,7 +122,7 @@ async def in_steps(run: StepRunner, step: Callable[..., int]) -> int:
         if did < size:
             return done
         size = min(max(int(size * min(max(STEP / took, 0.5), 2.0)), _SIZES[0]), _SIZES[1])
-        await trio.sleep(took)
+        await anyio.sleep(took)
 
 
 async def _drop(run: StepRunner, day: int) -> int | None:
@@ -135,7 +135,7 @@ async def _drop(run: StepRunner, day: int) -> int | None:
         dropped: int | None = await run(partial(_try_to_drop, day=day))
         if dropped is not None:
             return dropped
-        await trio.sleep(_PAUSE)
+        await anyio.sleep(_PAUSE)
     _log.warning("the partition of %s was in use and stays for the next time", as_time(day * MICROSECONDS).date())
     return None
 
@@ -201,7 +201,8 @@ def _give_back(connection: Connection, size: int) -> int:
     return int(before - connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
 
-def _oldest_day(connection: Connection) -> int | None:
+def oldest_day(connection: Connection) -> int | None:
+    """The beginning of the UTC day of the oldest record, in seconds since 1970; ``None`` where there is none."""
     columns = operations.c
     first = select(columns.started_at).where(columns.workspace == workspaces.c.number).order_by(columns.started_at).limit(1)
     oldest = connection.scalar(select(func.min(first.scalar_subquery())).select_from(workspaces))

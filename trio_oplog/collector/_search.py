@@ -1,4 +1,4 @@
-"""Whether a record holds a text: in its tool, in its arguments or in its summary, whatever the case."""
+"""What a reader may see of a record, and whether that holds a text: in the tool, the arguments or the summary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from trio_oplog import _wire
 from trio_oplog._errors import WireError
 
@@ -14,10 +16,14 @@ _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def holds(wanted: str) -> Callable[[bytes], bool]:
-    """A function that says whether the bytes of a record hold a text.
+def holds(wanted: str, *, payload: bool = True) -> Callable[[bytes], bool]:
+    """A function that says whether the bytes of a record hold a text, whatever the case.
 
     Arguments are searched twice: as the JSON that they are, and with the escapes in it read.
+
+    Args:
+        wanted: The text.
+        payload: Whether arguments and summaries are searched, besides the tool.
     """
     wanted = wanted.lower()
     # In a record the text stands as it is, or as JSON spells it.  Nearly every record is told by these two.
@@ -26,16 +32,40 @@ def holds(wanted: str) -> Callable[[bytes], bool]:
     def fits(body: bytes) -> bool:
         text = body.decode("utf-8", "replace").lower()
         # The last two: what JSON may write for a character besides the character and what our own encoder writes.
-        return (wanted in text or spelled in text or "\\u" in text or "\\/" in text) and _holds(body, wanted)
+        return (wanted in text or spelled in text or "\\u" in text or "\\/" in text) and _holds(body, wanted, payload=payload)
 
     return fits
 
 
-def _holds(body: bytes, wanted: str) -> bool:
+def without_payload(body: bytes) -> bytes:
+    """A record without its arguments and its result, without what may quote them, and without what they could be guessed by.
+
+    What goes are the arguments, their size and digest, the summary and its digest, the title and the reason of an approval.
+
+    Args:
+        body: The bytes of a record that the store has.
+    """
+    operation = _wire.decode(body)
+    meta, approval = operation.result_meta, operation.approval
+    return _wire.encode(
+        attrs.evolve(
+            operation,
+            arguments=None,
+            arguments_meta=None,
+            result_summary=None,
+            result_meta=None if meta is None else attrs.evolve(meta, sha256=None, title=None),
+            approval=None if approval is None else attrs.evolve(approval, reason=None),
+        )
+    )
+
+
+def _holds(body: bytes, wanted: str, *, payload: bool) -> bool:
     try:
         operation = _wire.decode(body)
     except WireError:
         return False
+    if not payload:
+        return wanted in operation.tool.lower()
     arguments = (operation.arguments or b"").decode("utf-8", "replace")
     texts = (operation.tool, operation.result_summary or "", arguments, unescaped(arguments))
     return any(wanted in text.lower() for text in texts)

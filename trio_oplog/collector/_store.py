@@ -16,13 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Never, Self, TypeVar
 
-import trio
+import anyio
 from attrs import evolve
 from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
 from trio_oplog._listing import ListQuery, Statistics, StatisticsQuery
 from trio_oplog._operation import Operation
+from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
 from trio_oplog.collector._databases import READERS, parse_url
 from trio_oplog.collector._live import Arrivals, Settled, read_after, read_arrivals
@@ -32,7 +33,8 @@ from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._queries import read_one, read_workspaces
 from trio_oplog.collector._retention import Pruned, prune, prune_statistics
 from trio_oplog.collector._rows import Row, as_time
-from trio_oplog.collector._search import holds
+from trio_oplog.collector._search import holds, without_payload
+from trio_oplog.collector._size import StoreSize, read_nothing, read_size
 from trio_oplog.collector._statistics import read_statistics
 
 SEARCH_BUDGET: Final = 2.0
@@ -44,6 +46,7 @@ RETENTION_INTERVAL: Final = 3_600.0
 KEEP_STATISTICS: Final = timedelta(days=731)
 """How long ``Store.retain`` keeps statistics: two years."""
 
+_RETENTION: Final = "retention"
 _PATIENCE: Final = 60.0
 """How long to wait for an answer of PostgreSQL, in seconds: longer than it lets a statement take."""
 _INLINE_ROWS: Final = 16
@@ -76,19 +79,20 @@ class Store:
     ``async with`` opens it at once and closes it at the end; it may be entered more than once, and the last one out closes
     it.  Without a block it opens at the first use.  After a failure the store is as usable as before.
 
-    Needs to run under Trio.
+    Runs under Trio and under asyncio.
     """
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
         self._database: Database | None = None
         self._users = 0
-        self._opening = trio.Lock()
+        self._opening = anyio.Lock()
         # One writer: SQLite knows no more, and PostgreSQL's transactions cannot wait for each other in a circle.
-        self._writing = trio.Lock()
-        self._reading = trio.CapacityLimiter(READERS)
+        self._writing = anyio.Lock()
+        self._reading = anyio.CapacityLimiter(READERS)
         self._queue: list[_Waiting] = []
         self._settled = Settled()
+        self._next_arrival = anyio.Event()
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
@@ -127,7 +131,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close every connection.  A later use opens the store again."""
-        with trio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             async with self._opening, self._writing:
                 await self._let_go()
 
@@ -147,7 +151,7 @@ class Store:
         if len(found) <= _INLINE_ROWS:
             rows = [Row.of(operation) for operation in found]
         else:
-            rows = await trio.to_thread.run_sync(lambda: [Row.of(operation) for operation in found])
+            rows = await anyio.to_thread.run_sync(lambda: [Row.of(operation) for operation in found])
         database = await self._opened()
         waiting = _Waiting(rows)
         self._queue.append(waiting)
@@ -162,11 +166,15 @@ class Store:
         if waiting.problem is not None:
             raise StoreError(waiting.problem)
 
+    def next_arrival(self) -> anyio.Event:
+        """An event that is set when something is stored by this object from now on; what other processes store sets none."""
+        return self._next_arrival
+
     async def find(self, query: ListQuery) -> list[bytes]:
         """The records of one page; see ``page``."""
         return (await self.page(query)).bodies
 
-    async def page(self, query: ListQuery, *, budget: float = SEARCH_BUDGET) -> Page:
+    async def page(self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True) -> Page:
         """Look operations up: the newest first, by ``started_at``, then by arrival.
 
         The pages that follow one another by ``next`` hold each record once that was there when the first one was asked for, and
@@ -175,27 +183,34 @@ class Store:
         Args:
             query: Which ones.
             budget: How long a search with ``q`` may take, in seconds.  It is looked at after every 10 000 records.
+            payload: Whether they come with arguments and results, and are searched in them.
 
         Raises:
             QueryError: They are over 64 MiB together, so that the limit should be lower; or the cursor is none.
             StoreError: They could not be read.
         """
-        page, chunk = await self._page(query, budget)
+        page, chunk = await self._page(query, budget, payload=payload)
         if chunk.is_cut:
             raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
         return page
 
-    async def get(self, workspace_id: str, operation_id: str) -> bytes | None:
+    async def get(self, workspace_id: str, operation_id: str, *, payload: bool = True) -> bytes | None:
         """The exact bytes of one record of a workspace; ``None`` where it has none of that id.
+
+        Args:
+            workspace_id: The workspace.
+            operation_id: The id.
+            payload: Whether it comes with arguments and result.
 
         Raises:
             QueryError: A workspace or an id cannot be that.
             StoreError: It could not be read.
         """
         ListQuery(workspace_id=workspace_id, id=operation_id)
-        return await self._read(lambda connection: read_one(connection, workspace_id, operation_id))
+        found = await self._read(lambda connection: read_one(connection, workspace_id, operation_id))
+        return found if found is None or payload else without_payload(found)
 
-    async def export(self, query: ListQuery) -> AsyncGenerator[list[bytes], None]:
+    async def export(self, query: ListQuery, *, payload: bool = True) -> AsyncGenerator[list[bytes], None]:
         """All records that a query asks for, the newest first, without a limit: in lists of some, however many there are.
 
         Nothing is held open between two lists, so the reader may take as long as it likes.  Close the generator if you leave it
@@ -203,6 +218,7 @@ class Store:
 
         Args:
             query: Which ones; its ``limit`` is how many one list has at most.
+            payload: Whether they come with arguments and results, and are searched in them.
 
         Yields:
             The exact bytes of records.
@@ -213,7 +229,7 @@ class Store:
         """
         cursor = query.cursor
         while True:
-            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET)
+            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET, payload=payload)
             if page.bodies:
                 yield page.bodies
             if page.next is None:
@@ -246,7 +262,7 @@ class Store:
         """
         return await self._read(lambda connection: read_statistics(connection, query))
 
-    async def arrivals(self, query: ListQuery, after: str | None = None) -> Arrivals:
+    async def arrivals(self, query: ListQuery, after: str | None = None, *, payload: bool = True) -> Arrivals:
         """The next records to arrive, the first to arrive first: to be asked again and again by whoever watches.
 
         Each record comes once, also from other collectors on the same database, and none is passed over.  Some seconds may go
@@ -255,16 +271,36 @@ class Store:
         Args:
             query: Which ones; its times and its cursor do not count.
             after: ``next`` of the last answer, or the cursor of the last record that was seen; ``None`` begins with now.
+            payload: Whether they come with arguments and results, and are searched in them.
 
         Raises:
             QueryError: ``after`` is none of these.
             StoreError: They could not be read.
         """
         number = read_after(after)
-        fits = None if query.q is None else holds(query.q)
-        return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits))
+        fits = None if query.q is None else holds(query.q, payload=payload)
+        view = None if payload else without_payload
+        return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits, view))
 
-    async def prune(self, before: datetime, *, workspace_id: str | None = None, dry_run: bool = False) -> Pruned:
+    async def check(self) -> None:
+        """See to it that the store can be used, and that PostgreSQL is not read-only.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        await self._read(read_nothing)
+
+    async def size(self) -> StoreSize:
+        """How much room the store takes, and how far back it goes.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        return await self._read(read_size)
+
+    async def prune(
+        self, before: datetime, *, workspace_id: str | None = None, dry_run: bool = False, who: str | None = None
+    ) -> Pruned:
         """Delete records that began on a UTC day before the day of a time.
 
         Others are read and stored meanwhile.  Statistics stay.  Cancelled, it has deleted some of the records.
@@ -273,10 +309,16 @@ class Store:
             before: The first day to keep; aware.
             workspace_id: Only this workspace's.
             dry_run: Only say what would go.
+            who: Who has it done.  Where that is said and something is to go, it is put on record first, in the workspace
+                ``trio-oplog``.
 
         Raises:
             StoreError: The database failed; some of the records are gone.
         """
+        if who is not None and not dry_run:
+            planned = await prune(self._alone, before, workspace_id, dry_run=True)
+            if planned.records:
+                await self.add([prune_record(who, planned, workspace_id)])
         return await prune(self._alone, before, workspace_id, dry_run=dry_run)
 
     async def prune_statistics(self, before: datetime) -> int:
@@ -305,13 +347,13 @@ class Store:
         while True:
             now = datetime.now(UTC)
             try:
-                pruned = await self.prune(now - keep)
+                pruned = await self.prune(now - keep, who=_RETENTION)
                 cells = await self.prune_statistics(now - keep_statistics)
             except StoreError as error:
                 _log.error("pruning failed and is tried again in %g seconds: %s", every, error)
             else:
                 _log.info("pruned %d records from before %s, and %d counts", pruned.records, pruned.before.date(), cells)
-            await trio.sleep(every)
+            await anyio.sleep(every)
 
     async def _alone(self, work: Callable[[Connection], T]) -> T:
         """Do something in a transaction, while nobody else of this process writes."""
@@ -319,15 +361,18 @@ class Store:
         async with self._writing:
             return await self._in_thread(database, partial(database.alone, work=work))
 
-    async def _page(self, query: ListQuery, budget: float) -> tuple[Page, Chunk]:
+    async def _page(self, query: ListQuery, budget: float, *, payload: bool) -> tuple[Page, Chunk]:
         position = None if query.cursor is None else Position.read(query.cursor)
-        fits = None if query.q is None else holds(query.q)
-        deadline = trio.current_time() + budget
+        fits = None if query.q is None else holds(query.q, payload=payload)
+        view = None if payload else without_payload
+        deadline = anyio.current_time() + budget
         bodies: list[bytes] = []
         while True:
             wanted = query.limit - len(bodies)
             held = sum(map(len, bodies))
-            chunk = await self._read(partial(read_chunk, query=query, before=position, wanted=wanted, held=held, fits=fits))
+            chunk = await self._read(
+                partial(read_chunk, query=query, before=position, wanted=wanted, held=held, fits=fits, view=view)
+            )
             bodies += chunk.found
             position = chunk.last
             if chunk.is_end:
@@ -335,7 +380,7 @@ class Store:
             assert position is not None  # noqa: S101 -- for the type checker: something was looked at
             if len(bodies) == query.limit or chunk.is_cut:
                 return Page(bodies, position.spell()), chunk
-            if trio.current_time() >= deadline:
+            if anyio.current_time() >= deadline:
                 return Page(bodies, position.spell(), as_time(position.started_at)), chunk
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
@@ -350,27 +395,27 @@ class Store:
                     await self._let_go()
                     raise
             else:
-                self._database = await trio.to_thread.run_sync(guarded, lambda: open_database(self._url))
+                self._database = await anyio.to_thread.run_sync(guarded, lambda: open_database(self._url))
             return self._database
 
     async def _let_go(self) -> None:
         """Close every connection."""
         database, self._database = self._database, None
         if database is not None:
-            await trio.to_thread.run_sync(database.close)
+            await anyio.to_thread.run_sync(database.close)
 
     async def _in_thread(
-        self, database: Database, work: Callable[[Connection], T], limiter: trio.CapacityLimiter | None = None
+        self, database: Database, work: Callable[[Connection], T], limiter: anyio.CapacityLimiter | None = None
     ) -> T:
         """Do something in a thread, in one transaction.  Not cut short by cancellation, only by the time it takes."""
         call = Call()
         patience = _PATIENCE if database.may_hang else math.inf
-        with trio.CancelScope(shield=True), trio.move_on_after(patience):
-            return await trio.to_thread.run_sync(
+        with anyio.CancelScope(shield=True), anyio.move_on_after(patience):
+            return await anyio.to_thread.run_sync(
                 guarded, lambda: database.run(work, call), limiter=limiter, abandon_on_cancel=database.may_hang
             )
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(database.cut, call)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(database.cut, call)
         raise StoreError(_NO_ANSWER)
 
     async def _write_queue(self, database: Database) -> None:
@@ -383,6 +428,8 @@ class Store:
                 await self._in_thread(database, lambda connection: database.write(connection, rows))
             database.check()  # after the commit, and before anybody hears of it
             problem = None
+            self._next_arrival.set()
+            self._next_arrival = anyio.Event()
         except StoreError as error:
             problem = error.problem
         finally:
