@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def stored(url: str, operations: Iterable[Operation] = ()) -> int:
     return trio.run(visit)
 
 
+def on_record(url: str) -> list[tuple[str, date, str | None]]:
+    """Who deleted what came before which day, and of whom."""
+
+    async def visit() -> list[bytes]:
+        async with open_store(url) as store:
+            return await store.find(ListQuery(workspace_id="trio-oplog", tool="audit/prune"))
+
+    found = [json.loads(body) for body in reversed(trio.run(visit))]
+    return [
+        (each["user_id"], date.fromisoformat(each["arguments"]["before"]), each["arguments"].get("workspace_id"))
+        for each in found
+    ]
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'operations.sqlite3'}"
@@ -64,6 +79,7 @@ def test_what_is_older_is_deleted_and_a_dry_run_only_says_so(url: str) -> None:
     assert stored(url) == 3
     done = run("prune", "--store", url, "--older-than", "3d")
     assert done.output == f"1 operation from before {(NOW - timedelta(days=3)).date()} was deleted\n"
+    assert on_record(url) == [("trio-oplog prune", day, "ws"), ("trio-oplog prune", (NOW - timedelta(days=3)).date(), None)]
 
 
 @pytest.mark.parametrize("length", ["", "90", "d", "0d", "-1d", "1.5d", "90days", "99999y", "٣d"])

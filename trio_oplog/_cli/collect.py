@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,11 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from trio_oplog._cli.destination import default_store, read_secret
+from trio_oplog._cli.destination import default_store, has_secret, read_secret
 from trio_oplog._cli.durations import Duration
 from trio_oplog._cli.options import secret_option
-from trio_oplog._errors import ConfigError
-from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
+from trio_oplog._errors import ConfigError, TokenFileError
+from trio_oplog.collector import DEFAULT_PATH, Access, Store, create_app, open_store
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", re.ASCII)
 _GRACE = 5.0
@@ -40,17 +42,34 @@ _HEADERS_MAX_BYTES = 64 * 1024
     show_default=True,
     help="With --keep, delete what was counted of older ones.",
 )
+@click.option("--tokens", metavar="FILE", type=click.Path(path_type=Path), help="Who else may do what; see 'trio-oplog token'.")
+@click.option(
+    "--old-secret-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the secret is that clients change over from.",
+)
+@click.option("--access-log", is_flag=True, help="Write a line for each request to standard error.")
 @secret_option
 def command(
-    *, listen: str, url: str | None, keep: timedelta | None, keep_statistics: timedelta, secret_file: Path | None
+    *,
+    listen: str,
+    url: str | None,
+    keep: timedelta | None,
+    keep_statistics: timedelta,
+    tokens: Path | None,
+    old_secret_file: Path | None,
+    access_log: bool,
+    secret_file: Path | None,
 ) -> None:
     """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP and store them.
 
-    Whoever sends or lists operations must know the secret.
+    Whoever sends or lists operations must know the secret, or have a token from --tokens. SIGHUP reads both again.
     """
     if not _ADDRESS.fullmatch(listen) or int(listen.rpartition(":")[2]) > 0xFFFF:
         raise click.BadParameter("must be HOST:PORT, such as 127.0.0.1:8088.", param_hint="--listen")
-    secret = read_secret(secret_file)
+    read = partial(_read_access, secret_file, old_secret_file, tokens)
+    access = read()
     try:
         store = open_store(url or default_store())
     except ConfigError as error:
@@ -58,14 +77,63 @@ def command(
     problem = ""
     try:
         retain = partial(store.retain, keep, keep_statistics=keep_statistics) if keep else None
-        trio.run(_collect, listen, store, secret, retain)
+        with _logging(access_log=access_log):
+            trio.run(_collect, listen, store, access, read, retain)
     except* OSError as group:
         problem = f"cannot listen on {listen}: {_first(group).strerror}"
     if problem:
         raise click.ClickException(problem)
 
 
-async def _collect(listen: str, store: Store, secret: str, retain: Callable[[], Awaitable[Never]] | None) -> None:
+def _read_access(secret_file: Path | None, old_secret_file: Path | None, tokens: Path | None) -> Access:
+    """Who may use the collector.
+
+    Raises:
+        click.UsageError: Nobody may, or a file is wrong.
+    """
+    secrets = [read_secret(secret_file)] if tokens is None or has_secret(secret_file) else []
+    if old_secret_file is not None:
+        secrets.append(read_secret(old_secret_file))
+    try:
+        return Access(secrets) if tokens is None else Access.read(tokens, secrets=secrets)
+    except TokenFileError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--tokens") from None
+
+
+@contextmanager
+def _logging(*, access_log: bool) -> Iterator[None]:
+    """Write what the collector logs to standard error, with the time."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    ours, accesses = logging.getLogger("trio_oplog.collector"), logging.getLogger("trio_oplog.collector.access")
+    ours.addHandler(handler)
+    before = accesses.level
+    accesses.setLevel(logging.INFO if access_log else logging.WARNING)
+    try:
+        yield
+    finally:
+        accesses.setLevel(before)
+        ours.removeHandler(handler)
+
+
+async def _reload_when_told(
+    access: Access, read: Callable[[], Access], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Read secrets and tokens again at each SIGHUP; what is broken changes nothing."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            try:
+                access.replace(read())
+            except click.UsageError as error:
+                click.echo(f"SIGHUP: {error.format_message()} Secrets and tokens stay as they were.", err=True)
+            else:
+                click.echo("SIGHUP: secrets and tokens were read again", err=True)
+
+
+async def _collect(
+    listen: str, store: Store, access: Access, read: Callable[[], Access], retain: Callable[[], Awaitable[Never]] | None
+) -> None:
     config = Config()
     config.bind = [listen]
     config.loglevel = "WARNING"
@@ -77,10 +145,11 @@ async def _collect(listen: str, store: Store, secret: str, retain: Callable[[], 
             await anext(signals)
 
         async with store, trio.open_nursery() as background:
+            await background.start(_reload_when_told, access, read)
             if retain is not None:
                 background.start_soon(retain)
             async with trio.open_nursery() as nursery:
-                app = create_app(store, secret)
+                app = create_app(store, access)
                 binds = await nursery.start(partial(serve, app, config, shutdown_trigger=signalled))  # type: ignore[arg-type]
                 click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
             background.cancel_scope.cancel()
