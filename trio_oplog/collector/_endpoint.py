@@ -212,6 +212,4 @@ def _operations(bodies: Sequence[bytes], more: dict[str, str | datetime | None])
 
 
 async def _no_lists() -> AsyncGenerator[list[bytes], None]:
-    nothing: list[list[bytes]] = []
-    for bodies in nothing:
-        yield bodies
+    yield []
