@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from trio_oplog._errors import WireError
 from trio_oplog._listing import ListQuery, read_parameters, read_values
-from trio_oplog._operation import Operation
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._audit import AUDIT_WORKSPACE, read_record
 from trio_oplog.collector._bodies import content_type, decode, read_body
@@ -64,7 +63,7 @@ class Endpoint:
             return await self._take_lines(body, grant)
         operation = await decode(body)
         try:
-            _check_workspace(operation, grant)
+            _check_workspace(operation.workspace_id, grant)
         except WireError as error:
             raise RefusalError(422, str(error), error.field) from None
         await self._store.add([operation])
@@ -72,12 +71,12 @@ class Endpoint:
         return json_response({"id": operation.id}, 201)
 
     async def _take_lines(self, body: bytes, grant: Grant) -> Response:
-        batch = await anyio.to_thread.run_sync(read_batch, body, lambda operation: _check_workspace(operation, grant))
+        batch = await anyio.to_thread.run_sync(read_batch, body, lambda workspace_id: _check_workspace(workspace_id, grant))
         if batch is None:
             raise RefusalError(413, f"the body has more than {LINES_MAX} lines")
-        await self._store.add(batch.operations)
-        self._metrics.take(len(batch.operations), len(batch.refused))
-        return json_response({"stored": [operation.id for operation in batch.operations], "refused": batch.refused})
+        await self._store.add_rows([line.row for line in batch.lines])
+        self._metrics.take(len(batch.lines), len(batch.refused))
+        return json_response({"stored": [line.id for line in batch.lines], "refused": batch.refused})
 
     async def list(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET``: the operations that meet the parameters, the newest first."""
@@ -189,15 +188,15 @@ class Endpoint:
             await self._store.add([read_record(grant.name, route, parameters, found)])
 
 
-def _check_workspace(operation: Operation, grant: Grant) -> None:
-    """See to it that an operation may be stored.
+def _check_workspace(workspace_id: str, grant: Grant) -> None:
+    """See to it that an operation of a workspace may be stored.
 
     Raises:
         WireError: It may not.
     """
-    if operation.workspace_id == AUDIT_WORKSPACE:
+    if workspace_id == AUDIT_WORKSPACE:
         raise WireError("workspace_id", "is the collector's own")
-    if not grant.covers(operation.workspace_id):
+    if not grant.covers(workspace_id):
         raise WireError("workspace_id", "is none that the token is for")
 
 

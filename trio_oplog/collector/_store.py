@@ -152,6 +152,17 @@ class Store:
             rows = [Row.of(operation) for operation in found]
         else:
             rows = await anyio.to_thread.run_sync(lambda: [Row.of(operation) for operation in found])
+        await self.add_rows(rows)
+
+    async def add_rows(self, rows: list[Row]) -> None:
+        """``add`` for records that are rows already.
+
+        Args:
+            rows: What ``Row.of`` makes of operations.
+
+        Raises:
+            StoreError: They could not be written; none of them is there.
+        """
         database = await self._opened()
         waiting = _Waiting(rows)
         self._queue.append(waiting)
