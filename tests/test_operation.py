@@ -188,7 +188,7 @@ def test_a_summary_with_half_a_character_is_shrunk() -> None:
 )
 def test_an_operation_made_by_hand_of_wrong_values_is_refused_by_name(field: str, value: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        operation(**{field: value})
+        attrs.evolve(operation(), **{field: value})
     assert (caught.value.field, caught.value.problem) == (field, problem)
 
 

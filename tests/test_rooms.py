@@ -66,13 +66,26 @@ def test_a_room_imports_nothing_that_is_none_of_its_business(path: Path) -> None
             assert not name.startswith(f"{forbidden}."), f"{as_name(path)} imports {name}"
 
 
-@pytest.mark.parametrize(("module", "allowed"), [("_tap", set()), ("_cli.wrap", {"click"})])
+@pytest.mark.parametrize(("module", "allowed"), [("__main__", set()), ("_cli.wrap", {"click"})])
 def test_what_starts_a_server_imports_nothing_heavy_before(module: str, allowed: set[str]) -> None:
     program = f"import sys; before = set(sys.modules); import trio_oplog.{module}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert imported - set(sys.stdlib_module_names) - {"trio_oplog"} == allowed
     assert not imported & {"asyncio", "subprocess", "ssl", "json", "http", "email"}
+
+
+def test_every_public_name_is_there_and_shown_before_it_is_imported() -> None:
+    program = (
+        "import sys, trio_oplog\n"
+        "assert 'trio' not in sys.modules and set(trio_oplog.__all__) <= set(dir(trio_oplog))\n"
+        "print(*(name for name in trio_oplog.__all__ if not hasattr(trio_oplog, name)))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+    assert set(trio_oplog.__all__) <= set(dir(trio_oplog))
+    with pytest.raises(AttributeError, match="no attribute 'Courier'"):
+        _ = trio_oplog.Courier  # type: ignore[attr-defined]
 
 
 def test_what_makes_operations_knows_neither_trio_nor_http() -> None:

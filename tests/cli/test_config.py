@@ -202,10 +202,11 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     """What ``wrap`` would record with; the command itself does nothing."""
     found: list[Recording] = []
 
-    def run_nothing(words: object, record: Callable[[object], object], **_: object) -> int:
+    def run_nothing(launched: object, record: Callable[[object], object], **_: object) -> int:
         record(None)
         return 0
 
+    monkeypatch.setattr("trio_oplog._cli.wrap.launch", lambda words: words)
     monkeypatch.setattr("trio_oplog._cli.wrap.run_tap", run_nothing)
     monkeypatch.setattr("trio_oplog._cli.recording.record", lambda _, recording: found.append(recording))
     return found

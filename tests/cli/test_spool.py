@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from trio_oplog import Operation
-from trio_oplog.__main__ import main
+from trio_oplog._cli import main
 from trio_oplog._delivery.record import Record
 from trio_oplog._delivery.spool_file import DeadRow, SpoolFile, SpoolLock
 

@@ -31,7 +31,7 @@ from sybil import Example, Sybil
 from sybil.document import Document
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
-from trio_oplog.__main__ import main
+from trio_oplog._cli import main
 
 ROOT = Path(__file__).parents[2]
 FOR_READING = {"text", "mermaid", "http", "sql", "ini", "yaml", "nginx", "diff"}

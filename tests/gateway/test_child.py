@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ async def test_a_cancelled_block_ends_a_child_that_runs() -> None:
 
 
 async def test_a_signal_reaches_the_server_that_a_launcher_has_started() -> None:
-    launcher = f"{' '.join(PYTHON[:-1])} -c 'import time; print(\"up\"); time.sleep(600)' & wait"
+    launcher = shlex.join([*PYTHON, "import time; print('up'); time.sleep(600)"]) + " & wait"
     async with open_child(["sh", "-c", launcher], kill_after=0.3) as child:
         assert await child.receive() == b"up\n"
         [server] = psutil.Process(child.pid).children()
@@ -106,7 +107,7 @@ async def gone(process: psutil.Process) -> None:
 
 async def test_what_a_launcher_leaves_behind_after_a_signal_is_killed() -> None:
     deaf_script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1); time.sleep(600)"
-    async with open_child(["sh", "-c", f'{" ".join(PYTHON)} "{deaf_script}" & wait'], kill_after=0.2) as child:
+    async with open_child(["sh", "-c", f"{shlex.join([*PYTHON, deaf_script])} & wait"], kill_after=0.2) as child:
         assert await child.receive() == b"1\n"
         [server] = psutil.Process(child.pid).children()
         child.signal(signal.SIGTERM)

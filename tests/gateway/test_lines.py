@@ -94,6 +94,7 @@ async def test_a_whole_line_over_the_limit_in_one_chunk_ends_the_input_too() -> 
         (b'{"a":1}\nno json\n\n', b'{"a":1}\nno json\n'),
         (b'{"a":"\xff"}\n{}', b'{"a":"\xff"}\n{}\n'),
         ("", b"\n"),
+        (Line(b""), b""),
     ],
 )
 async def test_what_is_sent_is_one_line(frame: bytes | str, sent: bytes) -> None:

@@ -17,8 +17,9 @@ import pytest
 from trio_oplog._tap import CLIENT, END, SERVER, TAKEN, Entry, EntryReader, write_answer
 from trio_oplog._tap.guard import Guard
 from trio_oplog._tap.journal import LOADING_MAX, WAITING_MAX, Journal
+from trio_oplog._tap.launch import _open_descriptors
 from trio_oplog._tap.server import Server, start_server, stop_like
-from trio_oplog._tap.tap import Tap, _open_descriptors, _Way, in_order
+from trio_oplog._tap.tap import Tap, _Way, in_order
 
 LIST = b'{"jsonrpc":"2.0","id":"mine","method":"operations/list","params":{}}'
 
@@ -87,8 +88,6 @@ Make = Callable[..., Bench]
 def make() -> Iterator[Make]:
     """Makes benches; afterwards no descriptor is left open, and signals do what they did."""
     handlers = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
-    # Nothing is lost that comes before the loop begins.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     before = set(os.listdir("/proc/self/fd"))
     made: list[Bench] = []
 
@@ -107,7 +106,6 @@ def make() -> Iterator[Make]:
         for signum, handler in handlers.items():
             if signum not in (signal.SIGKILL, signal.SIGSTOP) and handler is not None:
                 signal.signal(signum, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for bench in made:
             bench.journal.close()
             bench.tap._guard.close()
@@ -284,7 +282,11 @@ def test_what_waits_for_the_recorder_reaches_it_before_we_leave(make: Make) -> N
 
 
 def test_a_recorder_that_fails_is_said_by_its_kind_of_error_alone() -> None:
-    script = "from trio_oplog._tap import run_tap\ndef fail(line): raise ValueError('a secret')\nrun_tap(['cat'], fail)"
+    script = (
+        "from trio_oplog._tap import launch, run_tap\n"
+        "def fail(line): raise ValueError('a secret')\n"
+        "run_tap(launch(['cat']), fail)"
+    )
     done = subprocess.run([sys.executable, "-c", script], input=b"hello", capture_output=True, timeout=90, check=True)
     assert done.stdout == b"hello"
     assert done.stderr == b"trio-oplog: the log failed with ValueError; the server runs, and nothing more is recorded\n"
@@ -297,11 +299,13 @@ def test_a_signal_that_was_for_us_is_for_the_server_and_one_after_its_end_for_no
     script = (
         "import os, signal, sys\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "os.read(0, 1)\n"  # from here on there is somebody who hears signals
         "for _ in 'ab':\n"
         " os.kill(int(sys.argv[1]), signal.SIGTERM)\n"
         " os.write(1, b'%d ' % signal.sigwait([signal.SIGTERM]))\n"
     )
     bench = make([sys.executable, "-I", "-S", "-c", script, str(os.getpid())])
+    os.write(bench.stdin, b"\n")
     assert os.waitstatus_to_exitcode(run(bench)) == 0
     assert bench.received() == b"15 15 "
     os.kill(os.getpid(), signal.SIGUSR1)
@@ -310,11 +314,24 @@ def test_a_signal_that_was_for_us_is_for_the_server_and_one_after_its_end_for_no
 
 
 def test_a_server_that_stops_stops_us(make: Make) -> None:
-    script = "import os, signal\nos.kill(os.getpid(), signal.SIGTSTP)\nos.write(1, b'went on')"
+    # In a group of its own: one that has lost its session's leader cannot be stopped by this signal.
+    script = "import os, signal\nos.setpgid(0, 0)\nos.kill(os.getpid(), signal.SIGTSTP)\nos.write(1, b'went on')"
     bench = make([sys.executable, "-I", "-S", "-c", script])
     assert os.waitstatus_to_exitcode(run(bench)) == 0
     assert bench.stops == [signal.SIGTSTP]
     assert bench.received() == b"went on"
+
+
+def test_a_server_that_is_stopped_for_good_does_not_stop_us(make: Make) -> None:
+    # SIGSTOP went to the server alone, or we would be stopped already.
+    bench = make(["cat"])
+    os.kill(bench.server.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, bench.server.pid, os.WSTOPPED | os.WNOWAIT)
+    bench.tap._look_after_server()
+    assert bench.stops == []
+    os.kill(bench.server.pid, signal.SIGCONT)
+    os.close(bench.stdin)
+    assert os.waitstatus_to_exitcode(run(bench)) == 0
 
 
 def test_a_change_of_the_server_that_is_none_is_waited_out(make: Make) -> None:

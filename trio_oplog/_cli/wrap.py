@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from trio_oplog._cli.options import Recording, recording_options
-from trio_oplog._tap import KILL_AFTER, run_tap
+from trio_oplog._tap import KILL_AFTER, Launched, launch, run_tap
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
@@ -33,7 +33,10 @@ NOT_EXECUTABLE: Final = 126
     help="How long it may go on after SIGTERM; then it is killed.",
 )
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(words: tuple[str, ...], recording: Recording, grace: float | None, kill_after: float) -> int:
+@click.pass_obj
+def command(
+    launched: Launched | None, words: tuple[str, ...], recording: Recording, grace: float | None, kill_after: float
+) -> int:
     """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
     Put it in front of the command in an MCP client's configuration.  The client notices nothing: bytes pass as they come,
@@ -48,8 +51,10 @@ def command(words: tuple[str, ...], recording: Recording, grace: float | None, k
 
         record(line, recording)
 
-    try:
-        return run_tap(words, record, kill_after=kill_after, grace=grace)
-    except OSError as error:
-        click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    if launched is None:
+        try:
+            launched = launch(words)
+        except OSError as error:
+            click.echo(f"trio-oplog: {words[0]} cannot be started: {error.strerror}", err=True)
+            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return run_tap(launched, record, kill_after=kill_after, grace=grace)

@@ -130,6 +130,7 @@ class SpoolBacklog:
         self._held_bytes = 0
         self._committing = 0
         self._all_in = False
+        self._looking_around = self._folder is not None  # for the first time: whoever leaves at once delivers what is found, too
         self._wants_more = False
         self._takers = trio.lowlevel.ParkingLot()
         self._waiters = trio.lowlevel.ParkingLot()
@@ -233,7 +234,7 @@ class SpoolBacklog:
         """Wait for committed records; none when the client is closed and the file empty."""
         await trio.lowlevel.checkpoint()
         while not self._ready:
-            if self._all_in and not self._unread:
+            if self._all_in and not self._unread and not self._looking_around:
                 return ()
             self._ask_for_more()
             await self._takers.park()
@@ -334,7 +335,7 @@ class SpoolBacklog:
 
     async def _take_over(self, folder: Folder) -> None:
         """Move what others left behind in the folder into our own file."""
-        while not self._queue.closed:
+        while self._looking_around or not self._queue.closed:
             self._limit = await trio.to_thread.run_sync(folder.limit, self._path)
             for path in await trio.to_thread.run_sync(folder.others, self._path):
                 abandoned = await trio.to_thread.run_sync(folder.take_over, path)
@@ -344,6 +345,8 @@ class SpoolBacklog:
                     finally:
                         with trio.CancelScope(shield=True):
                             await trio.to_thread.run_sync(abandoned.release)
+            self._looking_around = False
+            self._takers.unpark_all()
             await trio.sleep(_ADOPT_INTERVAL)
 
     async def _move_in(self, source: Abandoned) -> None:
@@ -353,20 +356,21 @@ class SpoolBacklog:
         """
         more = True
         while more:
-            while self._file is not None and self._file.bytes > self._limit // 2 and not self._queue.closed:
+            while self._file is not None and self._file.bytes > self._limit // 2:
+                if self._queue.closed:
+                    return
                 await self._waiters.park()
             with trio.CancelScope(shield=True):
                 async with self._visiting:
-                    if self._file is None or self._queue.closed:
+                    if self._file is None:
                         return
                     group = await trio.to_thread.run_sync(source.next_group, GROUP, min(self._limit // 2, _READY_BYTES))
                     # A number that no flush before this has waited for.
                     self._count_in(len(group))
                     for record in group:
                         record.number = self._ledger.submitted
-                    moved = await trio.to_thread.run_sync(source.move, group, self._file)
+                    moved, more = await trio.to_thread.run_sync(source.move, group, self._file)
                     self._book_moved(moved, [record for record in group if record.row <= 0])
-                    more = bool(moved)
 
     def _book_moved(self, moved: Mapping[int, Record], left: list[Record]) -> None:
         for row, record in moved.items():

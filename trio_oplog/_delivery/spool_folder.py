@@ -48,11 +48,12 @@ class Abandoned:
             pass
         return group
 
-    def move(self, group: list[Record], ours: SpoolFile) -> Mapping[int, Record]:
+    def move(self, group: list[Record], ours: SpoolFile) -> tuple[Mapping[int, Record], bool]:
         """Commit a group to our own file, then delete it from this one; after the last goes what was given up.
 
         Returns:
-            The records that are in our own file now, by their numbers there.  The ``row`` of those that are not is 0.
+            The records that are in our own file now, by their numbers there, and whether there may be more to move.
+            The ``row`` of the records that are not there is 0.
         """
         rows = [record.row for record in group]
         for record in group:
@@ -67,7 +68,8 @@ class Abandoned:
                 self.file.forget_dead()
         except (sqlite3.Error, MovedError, SpoolError) as error:
             logger.warning("the spool %s was left behind and cannot be taken over: %s", self.file.path, type(error).__name__)
-        return moved
+            return moved, False  # what cannot be deleted here would be moved again and again
+        return moved, bool(moved)
 
     def release(self) -> None:
         """Take the file away if nothing is in it, else leave it for another time."""

@@ -4,7 +4,7 @@ In: the bytes of a client and of the server that it starts for it.  Out: the sam
 
 ::
 
-    client  <->  tap  <->  server        tap.py moves the bytes, server.py starts the server and knows its environment
+    client  <->  tap  <->  server        launch.py starts the server, tap.py moves the bytes, server.py knows the environment
                   |   \
                   |    guard             guard.py: a process that sees to what the tap cannot: its own death
                   |
@@ -21,6 +21,7 @@ the recorder does (import, parse, wait for a disk, crash), the bytes do not wait
 from __future__ import annotations
 
 from trio_oplog._tap.journal import CLIENT, END, READY, SERVER, TAKEN, Entry, EntryReader, write_answer
+from trio_oplog._tap.launch import Launched, launch, launch_early
 from trio_oplog._tap.messages import MAX_FRAME, Assembler, Message
 from trio_oplog._tap.server import environment
 from trio_oplog._tap.tap import KILL_AFTER, run_tap, say
@@ -37,9 +38,12 @@ __all__ = [
     "Assembler",
     "Entry",
     "EntryReader",
+    "Launched",
     "Message",
     "environment",
     "json_texts",
+    "launch",
+    "launch_early",
     "run_tap",
     "say",
     "write_answer",

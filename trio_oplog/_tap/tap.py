@@ -8,15 +8,16 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
 from trio_oplog._tap.guard import Guard, let_go_of_all_but
 from trio_oplog._tap.journal import CLIENT, END, SERVER, TAKEN, Journal
+from trio_oplog._tap.launch import Launched
 from trio_oplog._tap.lists import HOLD, ListRequest, ListSieve
 from trio_oplog._tap.messages import Assembler
-from trio_oplog._tap.server import Server, leave_like, start_server, stop_like
+from trio_oplog._tap.server import Server, leave_like, stop_like
 
 CHUNK: Final = 65_536
 KILL_AFTER: Final = 1.5
@@ -48,13 +49,13 @@ _UNAVAILABLE: Final = '{"jsonrpc":"2.0","id":%s,"error":{"code":-32603,"message"
 _Recorder = Callable[[socket.socket], object]
 
 
-def run_tap(command: Sequence[str], record: _Recorder, *, kill_after: float = KILL_AFTER, grace: float | None = None) -> int:
-    """Run a server between our standard input and output, so that nobody can tell that we are there.
+def run_tap(launched: Launched, record: _Recorder, *, kill_after: float = KILL_AFTER, grace: float | None = None) -> int:
+    """Put ourselves between a server and our standard input and output, so that nobody can tell that we are there.
 
     To be called while there is one thread only: it forks.  It ends as the server ends, by a signal if that was one.
 
     Args:
-        command: The program and its arguments; not empty.
+        launched: The server.
         record: What the recorder does, in a process of its own: called with its end of the journal.
             Every signal is blocked there.
         kill_after: How long the server may go on after SIGTERM, in seconds.  Then it is killed.
@@ -63,37 +64,11 @@ def run_tap(command: Sequence[str], record: _Recorder, *, kill_after: float = KI
 
     Returns:
         The exit status to leave with.
-
-    Raises:
-        OSError: The command could not be started; nothing was read.
     """
-    inherited = _open_descriptors()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    guard = Guard.start()
-    try:
-        server = start_server(command, mask)
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        guard.close()
-        raise
-    guard.keep(server.pid)
     journal = Journal(_start_recorder(record))
-    for fd in inherited:
+    for fd in launched.inherited:
         os.close(fd)
-    return leave_like(Tap(server, guard, journal, kill_after=kill_after, grace=grace).run())
-
-
-def _open_descriptors() -> list[int]:
-    """What we inherited besides the first three, which are open from now on: the server gets it, and we let go of it."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
-        os.set_inheritable(fd, True)  # noqa: FBT003 -- positional only
-    os.close(fd)
-    found = []
-    for fd in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # the one that listed them
-            if fd > 2 and os.get_inheritable(fd):
-                found.append(fd)
-    return found
+    return leave_like(Tap(launched.server, launched.guard, journal, kill_after=kill_after, grace=grace).run())
 
 
 def _start_recorder(record: _Recorder) -> socket.socket:
@@ -218,6 +193,7 @@ class Tap:
             What ``os.waitpid`` said of the server.
         """
         self._hear_signals()
+        self._look_after_server()  # who has ended already may have been told of before anybody listened
         while not self._step():
             pass
         assert self._status is not None  # noqa: S101 -- for the type checker
