@@ -200,7 +200,15 @@ def kill(session: nox.Session) -> None:
     """Kill gateway and collector at random moments, 200 times or as often as ``--`` says, and settle the account."""
     install(session, "test")
     (kills,) = session.posargs or ["200"]
-    pytest(session, "-s", "--timeout=0", "tests/kill", TRIO_OPLOG_KILLS=kills)
+    pytest(session, "-s", "--timeout=0", "tests/kill/test_kill.py", TRIO_OPLOG_KILLS=kills)
+
+
+@nox.session(default=False)
+def kill_team(session: nox.Session) -> None:
+    """Kill three collectors on one PostgreSQL at random moments, 100 times or as often as ``--`` says, through a switchover."""
+    install(session, "test")
+    (kills,) = session.posargs or ["100"]
+    pytest(session, "-s", "--timeout=0", "tests/kill/test_team.py", TRIO_OPLOG_TEAM_KILLS=kills)
 
 
 @nox.session(python=FUZZING_PYTHON, default=False)

@@ -1,7 +1,8 @@
 """The receiving ends that delivery is measured against, each in a process of its own.
 
 ``python benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the real
-collector.  Each listens on a free port of the loopback interface, prints it, and ends with its standard input.
+collector on a file, and ``… store URL SECRET`` on any database.  Each listens on a free port of the loopback interface, prints
+it, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ async def acknowledge(listener: socket.socket, kind: type[Acknowledging], delay:
     server.close()
 
 
-async def collect(listener: socket.socket, path: str, secret: str) -> None:
-    async with open_store(f"sqlite:///{path}") as store:
+async def collect(listener: socket.socket, url: str, secret: str) -> None:
+    async with open_store(url) as store:
         ended = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -107,7 +108,8 @@ def main() -> None:
         asyncio.run(acknowledge(listener, Swallowing, 0.0))
     else:
         print(listener.getsockname()[1], flush=True)
-        trio.run(collect, listener, *arguments)
+        where, secret = arguments
+        trio.run(collect, listener, where if kind == "store" else f"sqlite:///{where}", secret)
 
 
 if __name__ == "__main__":

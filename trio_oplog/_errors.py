@@ -11,7 +11,7 @@
     │   └── SpoolInUseError               another process or client has it
     ├── StoreError                        the collector's store cannot be opened, read or written
     │   └── StoreVersionError             it was written by a later version of this package
-    ├── TokenFileError(ValueError)        a gateway's file of tokens cannot be used
+    ├── TokenFileError(ValueError)        a gateway's or collector's file of tokens cannot be used
     ├── TrioRequiredError(RuntimeError)   something that needs Trio was used under another event loop
     └── WireError(ValueError)             bytes that are no Operation
 
@@ -116,7 +116,7 @@ class StoreVersionError(StoreError):
 
 
 class TokenFileError(OplogError, ValueError):
-    """A gateway's file of tokens cannot be used; nobody is let in by it.
+    """A gateway's or a collector's file of tokens cannot be used; nobody is let in by it.
 
     Attributes:
         where: The part that is wrong, such as ``user_id of token 2``; ``""`` when it is the whole file.

@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from attrs import evolve
 from click.testing import CliRunner, Result
 
 from tests.http import http_client
 from trio_oplog import ListClient, ListQuery, Operation, _wire
 from trio_oplog._cli import main
 from trio_oplog._cli.table import read_reply
+from trio_oplog.collector import open_store
 
 SECRET = "swordfish"
 CERTIFICATE = Path(__file__).parents[1] / "serving" / "certificate.pem"
@@ -93,6 +95,19 @@ async def test_it_serves_over_tls(tmp_path: Path) -> None:
     async with collector(tmp_path / "log", *options) as (process, url), httpx.AsyncClient(verify=trusts, headers=JSON) as http:
         assert url.startswith("https://")
         assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_what_is_older_than_it_keeps_is_deleted_while_it_serves(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+        await store.add([evolve(operation(1), started_at=NOW - timedelta(days=9)), operation(2)])
+    async with collector(tmp_path / "log", "--keep", "8d") as (process, url):
+        listed: list[Operation] = []
+        with trio.fail_after(60):
+            while [each.id for each in listed] != ["id-2"]:
+                await trio.sleep(0.01)
+                listed = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 

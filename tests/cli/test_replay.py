@@ -16,8 +16,9 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from tests.cli.test_collect import operation as one_of
 from tests.http import serve_on_loopback
-from trio_oplog import Operation
+from trio_oplog import Operation, _wire
 from trio_oplog._cli import main, replay
 from trio_oplog._cli.destination import Destination
 from trio_oplog.collector import DEFAULT_PATH, create_app, open_store
@@ -365,6 +366,15 @@ def test_every_option_of_list_narrows_it(run: Run) -> None:
         ("--no-errors",): lambda operation: not operation["is_error"],
         ("--since", one["started_at"]): lambda operation: operation["started_at"] >= one["started_at"],
         ("--since", "999999s"): lambda operation: True,
+        ("--until", one["started_at"]): lambda operation: operation["started_at"] < one["started_at"],
+        ("--user-id", "ada"): lambda operation: operation.get("user_id") == "ada",
+        ("--thread", "t-1"): lambda operation: operation.get("thread_id") == "t-1",
+        ("--outcome", "tool_error"): lambda operation: operation.get("result_meta", {}).get("outcome") == "tool_error",
+        ("--client", "none"): lambda operation: False,
+        ("--approval", "any"): lambda operation: "approval" in operation,
+        ("--search", "CAT"): lambda operation: (
+            "cat" in json.dumps(operation.get("arguments", "")) + operation["tool"] + operation.get("result_summary", "")
+        ),
         ("--id", one["id"]): lambda operation: operation["id"] == one["id"],
     }.items():
         wanted = [operation["id"] for operation in everything if matches(operation)]
@@ -375,9 +385,30 @@ def test_every_option_of_list_narrows_it(run: Run) -> None:
 
 def test_a_page_that_is_full_says_that_there_may_be_more(run: Run) -> None:
     run("replay", SHELL)
-    assert run("list", "--limit", 3).stderr == "the newest 3 operations in the workspace local; there may be more\n"
+    first = run("list", "--limit", 3).stderr
+    assert first.startswith("3 operations in the workspace local; there may be more: --cursor ")
+    following = run("list", "--limit", 3, "--cursor", first.split()[-1]).stderr
+    assert run("list", "--limit", 3, "--cursor", following.split()[-1]).stderr == "1 operation in the workspace local\n"
     assert run("list", "--limit", 8).stderr == "7 operations in the workspace local\n"
-    assert run("list", "--limit", 1).stderr == "1 operation in the workspace local\n"
+    assert run("list", "--limit", 1).stderr.startswith("1 operation in the workspace local; there may be more: --cursor ")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (b"", "the newest 2 operations in the workspace local; there may be more"),
+        (b',"next":5', "the newest 2 operations in the workspace local; there may be more"),
+        (b',"next":"A\\nQ"', "2 operations in the workspace local; there may be more: --cursor A Q"),
+        (
+            b',"next":"AQ","searched_to":"2026-01-31T12:00:00Z"',
+            "2 operations in the workspace local; searched back to 2026-01-31T12:00:00Z; there may be more: --cursor AQ",
+        ),
+    ],
+)
+def test_what_an_answer_says_about_the_rest_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch, more: bytes, said: str) -> None:
+    two = b",".join(_wire.encode(one_of(number)) for number in range(2))
+    endpoint(lambda _: httpx.Response(200, content=b'{"operations":[' + two + b"]" + more + b"}"), monkeypatch)
+    assert run("list", "--limit", 2).stderr == f"{said}\n"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -55,15 +56,12 @@ def postgresql_server() -> Iterator[str]:
     programs = find_postgresql()
     if programs is None:
         pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
-    as_whom: dict[str, Any] = {}
     # A short name: the path of a socket has little room.
     folder = Path(tempfile.mkdtemp(prefix="oplog-pg-"))
     try:
-        if os.geteuid() == 0:  # which the server refuses to be
-            names = {user.pw_name for user in pwd.getpwall()}
-            user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
-            os.chown(folder, user.pw_uid, user.pw_gid)
-            as_whom = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        as_whom = server_user()
+        if as_whom:
+            os.chown(folder, as_whom["user"], as_whom["group"])
 
         def run(*command: str | Path) -> None:
             # Into a file: the server would keep a pipe open for as long as it runs.
@@ -80,6 +78,43 @@ def postgresql_server() -> Iterator[str]:
             run(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+def server_user() -> dict[str, Any]:
+    """As whom to run a server that refuses to be root: arguments for ``subprocess``."""
+    if os.geteuid() != 0:
+        return {}
+    names = {user.pw_name for user in pwd.getpwall()}
+    user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql_server: str) -> Iterator[str]:
+    """A pgbouncer in transaction mode before the cluster, with two connections for all; the query of a URL that leads there."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="oplog-pb-"))
+    user = server_user()
+    if user:
+        os.chown(folder, user["user"], user["group"])
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={postgresql_server} user=oplog\n[pgbouncer]\nlisten_addr=\nunix_socket_dir={folder}\n"
+        f"listen_port=6432\nauth_type=any\npool_mode=transaction\ndefault_pool_size=2\n"
+    )
+    (folder / "ini").chmod(0o644)
+    with subprocess.Popen([program, "-q", str(folder / "ini")], stderr=subprocess.DEVNULL, **user) as process:
+        try:
+            for _ in range(600):
+                if (folder / ".s.PGSQL.6432").exists() or process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            assert process.poll() is None
+            yield f"host={folder}&port=6432"
+        finally:
+            process.terminate()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -395,7 +395,7 @@ async def test_a_store_that_fails_answers_503_and_logs_no_payload(
     http: httpx.AsyncClient, file: Path, make_operation: MakeOperation, caplog: pytest.LogCaptureFixture
 ) -> None:
     intruder = sqlite3.connect(file)
-    intruder.execute("ALTER TABLE operations RENAME TO elsewhere")
+    intruder.execute("ALTER TABLE workspaces RENAME TO elsewhere")
     operation = make_operation(tool="precious", arguments=b'"precious"')
     with caplog.at_level(logging.DEBUG):
         for reply in (
@@ -405,13 +405,13 @@ async def test_a_store_that_fails_answers_503_and_logs_no_payload(
         ):
             assert (reply.status_code, reply.json()) == (503, {"error": "the store is unavailable"})
     ours = [record for record in caplog.records if record.name.startswith("trio_oplog")]
-    assert [record.getMessage() for record in ours] == [
-        "a POST failed: the store cannot be used: SQLITE_ERROR",
-        "a POST failed: the store cannot be used: SQLITE_ERROR",
-        "a GET failed: the store cannot be used: SQLITE_ERROR",
+    assert [record.getMessage() for record in ours if record.levelno == logging.ERROR] == [
+        "the request store failed: the store cannot be used: SQLITE_ERROR",
+        "the request store failed: the store cannot be used: SQLITE_ERROR",
+        "the request list failed: the store cannot be used: SQLITE_ERROR",
     ]
     assert "precious" not in "".join(record.getMessage() for record in ours)
-    intruder.execute("ALTER TABLE elsewhere RENAME TO operations")
+    intruder.execute("ALTER TABLE elsewhere RENAME TO workspaces")
     intruder.close()
     assert (await http.post(DEFAULT_PATH, content=_wire.encode(operation), headers=JSON)).status_code == 201
 

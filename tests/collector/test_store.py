@@ -162,13 +162,13 @@ async def test_a_failure_is_told_to_everybody_who_waits_and_the_next_write_succe
 
     async with open_store(f"sqlite:///{file}") as store:
         intruder = sqlite3.connect(file)
-        intruder.execute("ALTER TABLE operations RENAME TO elsewhere")
+        intruder.execute("ALTER TABLE workspaces RENAME TO elsewhere")
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(add)
         with pytest.raises(StoreError, match="SQLITE_ERROR"):
             await store.find(EVERYTHING)
-        intruder.execute("ALTER TABLE elsewhere RENAME TO operations")
+        intruder.execute("ALTER TABLE elsewhere RENAME TO workspaces")
         intruder.close()
         await store.add([make_operation()])
         assert len(await store.find(EVERYTHING)) == 1
@@ -255,10 +255,10 @@ queries = st.builds(
 
 def expected(batches: list[list[Operation]], query: ListQuery) -> list[bytes]:
     """What a store that was written for clarity alone would answer."""
-    kept: dict[str, Operation] = {}
+    kept: dict[tuple[str, str], Operation] = {}
     for batch in batches:
         for operation in batch:
-            kept.setdefault(operation.id, operation)
+            kept.setdefault((operation.workspace_id, operation.id), operation)
     arrival = list(kept)
     found = [
         operation
@@ -271,7 +271,7 @@ def expected(batches: list[list[Operation]], query: ListQuery) -> list[bytes]:
         and query.id in (None, operation.id)
         and (query.since is None or operation.started_at >= query.since)
     ]
-    found.sort(key=lambda operation: (operation.started_at, arrival.index(operation.id)), reverse=True)
+    found.sort(key=lambda operation: (operation.started_at, arrival.index((operation.workspace_id, operation.id))), reverse=True)
     return [_wire.encode(operation) for operation in found[: query.limit]]
 
 
@@ -331,11 +331,11 @@ async def test_a_store_of_a_later_version_is_refused_and_not_touched(store_url: 
     async with open_store(store_url) as store:
         assert store._engine is not None
         with store._engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE trio_oplog_schema SET version = 2")
-    with pytest.raises(StoreVersionError, match="version 2; this package knows 1: update it") as caught:
+            connection.exec_driver_sql("UPDATE trio_oplog_schema SET version = 3")
+    with pytest.raises(StoreVersionError, match="version 3; this package knows 2: update it") as caught:
         async with open_store(store_url):
             pass  # pragma: no cover
-    assert (caught.value.found, caught.value.supported) == (2, 1)
+    assert (caught.value.found, caught.value.supported) == (3, 2)
 
 
 async def test_a_store_that_lost_its_version_is_refused(store_url: str) -> None:

@@ -103,6 +103,17 @@ async def test_the_id_is_echoed_exactly_whatever_the_frame_is(spelling: str, con
 # What is asked for
 
 
+async def test_every_parameter_reaches_the_endpoint_and_the_next_page_comes_back() -> None:
+    texts = {name: f"a {name}" for name in ("env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "q")}
+    times = {"since": "2026-01-31T12:00:00Z", "until": "2026-02-01T12:00:00Z"}
+    more = {"approval": "any", "cursor": "AQ"}
+    wanted = {"workspace_id": "ws", "limit": "7", "is_error": "true", **texts, **times, **more}
+    assert await asked_for({**texts, **times, **more, "is_error": True, "limit": 7}) == wanted
+    page = b'{"operations":[],"next":"AQ","searched_to":"2026-01-31T12:00:00Z"}'
+    reply = await try_handle_operations_list(client_for(page), "ws", request())
+    assert reply == b'{"jsonrpc":"2.0","id":1,"result":' + page + b"}"
+
+
 async def test_without_params_only_the_workspace_is_asked_for() -> None:
     for params in (None, {}):
         assert await asked_for(params) == {"workspace_id": "ws", "limit": "100"}

@@ -33,10 +33,11 @@ _COMMANDS: Final = {
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put HTTP or WebSocket clients through to a server, all on record."),
     "check": _Command("trio_oplog._cli.check", "cli", "Say what is configured, and whether operations reach the store."),
-    "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
+    "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway or the collector."),
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
+    "prune": _Command("trio_oplog._cli.prune", "cli", "Delete old operations from a store."),
 }
 
 

@@ -56,6 +56,11 @@ def default_store() -> str:
     return f"sqlite:///{folder / 'operations.sqlite3'}"
 
 
+def has_secret(secret_file: Path | None) -> bool:
+    """Whether a secret is named anywhere."""
+    return bool(secret_file or os.environ.get(SECRET_VARIABLE) or os.environ.get(SECRET_FILE_VARIABLE))
+
+
 def read_secret(secret_file: Path | None) -> str:
     """The secret of an endpoint, from the file named, else the environment.
 
@@ -117,7 +122,8 @@ async def open_destination(
         raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
     async with store:
         secret = secrets.token_hex()
-        app = create_app(store, secret)
+        # Who reads a file of their own is not recorded: they could read it without us.
+        app = create_app(store, secret, puts_reads_on_record=False)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
             name = f"sqlite:///{store.file.resolve()}" if store.file is not None else store.url
             yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret, name)

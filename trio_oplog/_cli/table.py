@@ -111,16 +111,16 @@ def _show(record: _Record | None) -> Shown:
         arguments = f"({record.arguments_meta.size_bytes} bytes)"
     return Shown(
         id=record.id,
-        started_at=_plain(record.started_at),
-        source=_plain(record.source or ""),
-        env_id=_plain(record.env_id or ""),
-        tool=_plain(record.tool or ""),
+        started_at=plain(record.started_at),
+        source=plain(record.source or ""),
+        env_id=plain(record.env_id or ""),
+        tool=plain(record.tool or ""),
         duration_ms=record.duration_ms or 0,
         is_error=bool(record.is_error),
-        outcome=_plain(outcome or ("error" if record.is_error else "ok")),
-        arguments=_plain(arguments),
-        result=_plain(record.result_summary or ""),
-        approved=_plain(_approved(record.approval)) if record.approval else "",
+        outcome=plain(outcome or ("error" if record.is_error else "ok")),
+        arguments=plain(arguments),
+        result=plain(record.result_summary or ""),
+        approved=plain(_approved(record.approval)) if record.approval else "",
         waited_ms=_waited_ms(record),
     )
 
@@ -251,7 +251,7 @@ def _duration(milliseconds: int) -> str:
     return f"{milliseconds // 3_600_000} h {milliseconds // 60_000 % 60} min"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line of text that only shows what it says."""
     line = " ".join(text[:_CELL_MAX].split())
     return line if line.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

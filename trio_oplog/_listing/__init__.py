@@ -17,19 +17,42 @@ from trio_oplog._listing.answering import (
     read_list_request,
     try_handle_operations_list,
 )
-from trio_oplog._listing.query import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_parameters, read_time, write_parameters
+from trio_oplog._listing.query import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    LIST_PARAMETERS,
+    ListQuery,
+    ValueReader,
+    read_bool,
+    read_parameters,
+    read_text,
+    read_time,
+    read_values,
+    required,
+    write_parameters,
+)
+from trio_oplog._listing.statistics import STATISTICS_GROUPS, Statistics, StatisticsQuery
 
 __all__ = [
     "LIMIT_DEFAULT",
     "LIMIT_MAX",
+    "LIST_PARAMETERS",
     "METHOD",
     "OVERLOADED",
+    "STATISTICS_GROUPS",
     "ListClient",
     "ListQuery",
+    "Statistics",
+    "StatisticsQuery",
+    "ValueReader",
     "answering",
+    "read_bool",
     "read_list_request",
     "read_parameters",
+    "read_text",
     "read_time",
+    "read_values",
+    "required",
     "try_handle_operations_list",
     "write_parameters",
 ]

@@ -280,6 +280,14 @@ class _Params(msgspec.Struct):
     since: Raw = ABSENT
     id: Raw = ABSENT
     limit: Raw = ABSENT
+    until: Raw = ABSENT
+    user_id: Raw = ABSENT
+    thread_id: Raw = ABSENT
+    outcome: Raw = ABSENT
+    client: Raw = ABSENT
+    approval: Raw = ABSENT
+    q: Raw = ABSENT
+    cursor: Raw = ABSENT
 
 
 _params = Reader(_Params)
@@ -292,7 +300,9 @@ _WANTED: Final[dict[str, tuple[type, str]]] = {
     "since": (str, "a string"),
     "id": (str, "a string"),
     "limit": (int, "a whole number"),
+    **dict.fromkeys(("until", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"), (str, "a string")),
 }
+_TIMES: Final = frozenset({"since", "until"})
 
 
 def _read_query(workspace_id: str, raw: Raw) -> ListQuery:
@@ -308,7 +318,7 @@ def _read_query(workspace_id: str, raw: Raw) -> ListQuery:
                 continue
             if type(value) is not kind:
                 raise QueryError(name, f"must be {description}")
-            given[name] = read_time(str(value)) if name == "since" else value
+            given[name] = read_time(str(value), name) if name in _TIMES else value
     return ListQuery(workspace_id=workspace_id, **given)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,7 +15,14 @@ from trio_oplog._recording import NAME_MAX_BYTES
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 
-_TEXTS: Final = frozenset({"workspace_id", "env_id", "tool", "source", "id"})
+_TEXTS: Final = frozenset(
+    {"workspace_id", "env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"}
+)
+_TIMES: Final = frozenset({"since", "until"})
+
+ValueReader = Callable[[str, str], Any]
+"""Reads the text of a parameter; is told its name, for the error."""
+
 _SPELLINGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 # RFC 3339, section 5.6.  Hours and minutes of the offset are bounded here; datetime bounds the rest.
@@ -24,24 +31,28 @@ _RFC3339 = re.compile(
 )
 
 
-def _text(_: Any, attribute: Attribute[Any], value: object) -> None:
+def required_text(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: a text that is not empty."""
     if not isinstance(value, str) or not value:
         raise QueryError(attribute.name, "must be a non-empty string")
 
 
-def _optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_text(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a text of a length that a name may have."""
     if value is not None:
-        _text(instance, attribute, value)
+        required_text(instance, attribute, value)
         if len(str(value).encode("utf-8", "replace")) > NAME_MAX_BYTES:
             raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
-def _optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or a bool."""
     if value is not None and not isinstance(value, bool):
         raise QueryError(attribute.name, "must be true or false")
 
 
-def _optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+def optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: nothing, or an aware time."""
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
         raise QueryError(attribute.name, "must be a time with a time zone")
 
@@ -64,6 +75,16 @@ class ListQuery:
         since: Only those that began then or later; aware.
         id: Only this one.
         limit: At most this many, 1 to 1 000.
+        until: Only those that began before then; aware.
+        user_id: Only calls of this user.
+        thread_id: Only calls of this conversation.
+        outcome: Only those that ended so: a value of ``Outcome``; ``"ok"`` for those without one that are no errors, and
+            ``"error"`` for those without one that are.
+        client: Only calls of this client, as ``context.client`` has it.
+        approval: Only those whose last decision was this; ``"none"`` where somebody was asked and no decision is known,
+            ``"any"`` wherever somebody was asked.
+        q: Only those with this text in the tool, the arguments or the summary, whatever the case.
+        cursor: Only those after the end of an earlier page: what came with that as ``next``.
 
     The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
 
@@ -71,24 +92,42 @@ class ListQuery:
         QueryError: A value is wrong; the error names the field.
     """
 
-    workspace_id: str = field(validator=_text)
-    env_id: str | None = field(default=None, validator=_optional_text)
-    tool: str | None = field(default=None, validator=_optional_text)
-    source: str | None = field(default=None, validator=_optional_text)
-    is_error: bool | None = field(default=None, validator=_optional_bool)
-    since: datetime | None = field(default=None, validator=_optional_time)
-    id: str | None = field(default=None, validator=_optional_text)
+    workspace_id: str = field(validator=required_text)
+    env_id: str | None = field(default=None, validator=optional_text)
+    tool: str | None = field(default=None, validator=optional_text)
+    source: str | None = field(default=None, validator=optional_text)
+    is_error: bool | None = field(default=None, validator=optional_bool)
+    since: datetime | None = field(default=None, validator=optional_time)
+    id: str | None = field(default=None, validator=optional_text)
     limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
+    until: datetime | None = field(default=None, validator=optional_time)
+    user_id: str | None = field(default=None, validator=optional_text)
+    thread_id: str | None = field(default=None, validator=optional_text)
+    outcome: str | None = field(default=None, validator=optional_text)
+    client: str | None = field(default=None, validator=optional_text)
+    approval: str | None = field(default=None, validator=optional_text)
+    q: str | None = field(default=None, validator=optional_text)
+    cursor: str | None = field(default=None, validator=optional_text)
 
 
 def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
-    """The query that the parameters of a URL spell.
+    """The query that the parameters of a URL spell; see ``read_values``.
+
+    Raises:
+        QueryError: One of them is wrong; the error names it.
+    """
+    return ListQuery(**required(read_values(parameters, LIST_PARAMETERS), "workspace_id"))
+
+
+def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:
+    """The values of the parameters of a URL.
 
     An empty value is one that was not given.  An unknown or repeated name is refused: a misspelt filter that was silently
     left out would show more than was asked for.
 
     Args:
         parameters: Names and values, decoded.
+        readers: What reads the text of each parameter that there may be.
 
     Raises:
         QueryError: One of them is wrong; the error names it.
@@ -97,11 +136,22 @@ def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     for name, text in parameters:
         if name in values:
             raise QueryError(name, "is given more than once")
-        values[name] = _value(name, text) if text else None
-    given = {name: value for name, value in values.items() if value is not None}
-    if "workspace_id" not in given:
-        raise QueryError("workspace_id", "is missing")
-    return ListQuery(**given)
+        if name not in readers:
+            raise QueryError(name[:64], "is not a parameter of this list")
+        values[name] = readers[name](text, name) if text else None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def required(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The values, if those of some names are among them.
+
+    Raises:
+        QueryError: One of them is missing.
+    """
+    for name in names:
+        if name not in values:
+            raise QueryError(name, "is missing")
+    return values
 
 
 def write_parameters(query: ListQuery) -> dict[str, str]:
@@ -115,6 +165,8 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
         "since": None if query.since is None else _spell_time(query.since),
         "id": query.id,
         "limit": str(query.limit),
+        "until": None if query.until is None else _spell_time(query.until),
+        **{name: getattr(query, name) for name in ("user_id", "thread_id", "outcome", "client", "approval", "q", "cursor")},
     }
     # A lone surrogate has no UTF-8; in a record it is U+FFFD, so that is what to look for.
     return {
@@ -124,41 +176,60 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
     }
 
 
-def read_time(text: str) -> datetime:
+def read_time(text: str, name: str = "since") -> datetime:
     """A time in RFC 3339 (section 5.6), as UTC.
 
     Digits below a microsecond round up, so that ``since`` never lets in what is older.  A leap second is the second after
     it.
 
+    Args:
+        text: How it is spelled.
+        name: The parameter that it is for.
+
     Raises:
-        QueryError: It is not one; names ``since``.
+        QueryError: It is not one; names the parameter.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise QueryError("since", "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")
+        raise QueryError(name, "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")
     day, hour, minute, second, fraction, zone = match.groups()
     digits = (fraction or "").ljust(6, "0")
     beyond = timedelta(seconds=int(second), microseconds=int(digits[:6]) + bool(digits[6:].strip("0")))
     try:
         return (datetime.fromisoformat(f"{day}T{hour}:{minute}:00{zone.upper()}") + beyond).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise QueryError("since", "is not a day that exists") from None
+        raise QueryError(name, "is not a day that exists") from None
 
 
 def _spell_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _value(name: str, text: str) -> Any:
-    if name in _TEXTS:
-        return text
-    if name == "is_error":
-        if text not in _SPELLINGS:
-            raise QueryError(name, "must be true or false")
-        return _SPELLINGS[text]
-    if name == "since":
-        return read_time(text)
-    if name == "limit":
-        # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text
-    raise QueryError(name[:64], "is not a parameter of this list")
+def read_text(text: str, name: str) -> str:  # noqa: ARG001 -- a ValueReader
+    """The text itself."""
+    return text
+
+
+def read_bool(text: str, name: str) -> bool:
+    """``true``, ``1``, ``false`` or ``0``.
+
+    Raises:
+        QueryError: It is none of them; names the parameter.
+    """
+    if text not in _SPELLINGS:
+        raise QueryError(name, "must be true or false")
+    return _SPELLINGS[text]
+
+
+def _read_limit(text: str, name: str) -> int | str:  # noqa: ARG001 -- a ValueReader
+    # Longer ones are out of range anyhow, and int() refuses thousands of digits with an error of its own.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LIMIT_MAX)) else text
+
+
+LIST_PARAMETERS: Final[Mapping[str, ValueReader]] = {
+    **dict.fromkeys(_TEXTS, read_text),
+    **dict.fromkeys(_TIMES, read_time),
+    "is_error": read_bool,
+    "limit": _read_limit,
+}
+"""What reads the parameters of a list."""

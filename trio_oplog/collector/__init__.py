@@ -6,23 +6,39 @@
         server = HTTPServer(create_app(store, secret))
         await server.serve(await trio.open_tcp_listeners(8088, host="127.0.0.1"))
 
-The app is for any ASGI server that runs Trio.  ``HTTPServer`` is one that withstands strangers.
+The app is for any ASGI server, on Trio or asyncio.  ``HTTPServer`` is one for Trio that withstands strangers.
 """
 
 from __future__ import annotations
 
 from trio_oplog._address import DEFAULT_PATH
+from trio_oplog._listing import Statistics, StatisticsQuery
 from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer, HTTPServerStatistics, tls_context
+from trio_oplog.collector._access import Access, Grant, Right, Role
 from trio_oplog.collector._app import create_app
+from trio_oplog.collector._live import Arrivals
+from trio_oplog.collector._pages import Page
+from trio_oplog.collector._retention import Pruned
+from trio_oplog.collector._size import StoreSize
 from trio_oplog.collector._store import Store, open_store
 
 __all__ = [
     "DEFAULT_PATH",
+    "Access",
+    "Arrivals",
     "ClientDisconnectedError",
+    "Grant",
     "HTTPLimits",
     "HTTPServer",
     "HTTPServerStatistics",
+    "Page",
+    "Pruned",
+    "Right",
+    "Role",
+    "Statistics",
+    "StatisticsQuery",
     "Store",
+    "StoreSize",
     "create_app",
     "open_store",
     "tls_context",

@@ -1,4 +1,4 @@
-"""The endpoint as an ASGI app: what comes over HTTP, and what is said to it.
+"""The endpoint as an ASGI app: its routes, who may use each, and how it says no.
 
 Answers are JSON.  An error names the field and says what is wrong with it; it never repeats a value, and what the store
 says goes to the log.
@@ -6,164 +6,153 @@ says goes to the log.
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
 
-import msgspec
-import trio
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trio_oplog import _wire
-from trio_oplog._address import DEFAULT_PATH, check_secret
-from trio_oplog._errors import ConfigError, QueryError, StoreError, WireError
-from trio_oplog._listing import read_parameters
-from trio_oplog._operation import Operation
-from trio_oplog.collector._ndjson import LINES_MAX, read_batch
+from trio_oplog._address import DEFAULT_PATH
+from trio_oplog._errors import ConfigError, QueryError, StoreError
+from trio_oplog.collector._access import Access, Grant, Right, credential
+from trio_oplog.collector._endpoint import Endpoint
+from trio_oplog.collector._metrics import Metrics
+from trio_oplog.collector._refusals import FORBIDDEN, UNAUTHORIZED, RefusalError, json_response
+from trio_oplog.collector._reporting import ROUTE, WHO, Reporting
 from trio_oplog.collector._store import Store
 
-BODY_MAX_BYTES: Final = 8 * 1024 * 1024
-"""The longest body taken, 8 MiB."""
-
-_HEADER: Final = b"x-internal-secret"
-# A longer document is read in a thread, so that the others do not wait for it.
-_INLINE_BYTES: Final = 64 * 1024
+Handler = Callable[[Endpoint, Request, Grant], Awaitable[ASGIApp]]
 
 _log = logging.getLogger("trio_oplog.collector")
 
 
-class _RefusalError(Exception):
-    """What to say instead of doing it."""
+class _Way(NamedTuple):
+    """A route: its name in the log and the metrics, its method, its path, what it needs and who answers."""
 
-    def __init__(self, status: int, error: str, field: str | None = None) -> None:
-        super().__init__(status)
-        self.status = status
-        self.error = error
-        self.field = field
+    name: str
+    method: str
+    path: str
+    right: Right
+    handler: Handler
 
 
-def create_app(store: Store, secret: str, *, path: str = DEFAULT_PATH) -> Starlette:
-    """An ASGI app that stores and lists operations.
+# The last of a path takes what the others leave: an operation with the id "stats" is found by the list's parameter id.
+_BELOW: Final = (
+    _Way("store", "POST", "", Right.WRITE, Endpoint.take),
+    _Way("list", "GET", "", Right.READ, Endpoint.list),
+    _Way("stats", "GET", "/stats", Right.READ, Endpoint.statistics),
+    _Way("workspaces", "GET", "/workspaces", Right.READ, Endpoint.workspaces),
+    _Way("export", "GET", "/export", Right.READ, Endpoint.export),
+    _Way("live", "GET", "/live", Right.READ, Endpoint.live),
+    _Way("prune", "POST", "/prune", Right.PRUNE, Endpoint.prune),
+    _Way("get", "GET", "/{id:path}", Right.READ, Endpoint.get),
+)
+_METRICS: Final = _Way("metrics", "GET", "/metrics", Right.READ, Endpoint.metrics)
 
-    Its lifespan opens the store and closes it, unless somebody else has it open as well.  The server must run Trio.
+
+def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, puts_reads_on_record: bool = True) -> Starlette:
+    """An ASGI app that stores operations and shows them, for any server, on Trio or asyncio.
+
+    Its lifespan opens the store and closes it, unless somebody else has it open as well.  Mounted in another app, whose lifespan
+    is the one that runs, it opens the store at the first use.
 
     Args:
         store: From ``open_store``.
-        secret: What every request must carry in ``X-Internal-Secret``; visible ASCII, not empty.
+        access: Who may use it.  A text is the secret that gives all rights: visible ASCII, not empty.
         path: Where the endpoint is; begins with ``/``.
+        puts_reads_on_record: Whether each read of arguments and results is stored as an operation, too, in the workspace
+            ``trio-oplog``.
 
     Raises:
         ConfigError: The secret is empty, which would let everybody in, or none that a header can hold; or the path begins with
             something else.
     """
-    check_secret(secret)
     if not path.startswith("/"):
         raise ConfigError("path", "must begin with /")
-    endpoint = _Endpoint(store, secret.encode())
+    if isinstance(access, str):
+        access = Access([access])
+    metrics = Metrics()
+    endpoint = Endpoint(store, access, metrics, puts_reads_on_record=puts_reads_on_record)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with store:
             yield
 
+    ways: dict[str, list[_Way]] = {}
+    for way in _BELOW:
+        ways.setdefault(path.rstrip("/") + way.path or "/", []).append(way)
     return Starlette(
-        routes=[Route(path, endpoint.answer, methods=["GET", "POST"])],
+        routes=[
+            Route("/healthz", _Health(None), methods=["GET"]),
+            Route("/readyz", _Health(store), methods=["GET"]),
+            Route(_METRICS.path, _Guarded(endpoint, access, [_METRICS]), methods=["GET"]),
+            *(Route(at, _Guarded(endpoint, access, some), methods=[way.method for way in some]) for at, some in ways.items()),
+        ],
+        middleware=[Middleware(Reporting, metrics=metrics)],
         lifespan=lifespan,
     )
 
 
-class _Endpoint:
-    def __init__(self, store: Store, secret: bytes) -> None:
-        self._store = store
-        self._secret = secret
+class _Guarded:
+    """The ASGI app of a route: asks who is there, does what is asked, and says what went wrong."""
 
-    async def answer(self, request: Request) -> Response:
-        """Ask for the secret, do what is asked, and say what went wrong."""
+    def __init__(self, endpoint: Endpoint, access: Access, ways: list[_Way]) -> None:
+        self._endpoint = endpoint
+        self._access = access
+        self._ways = {way.method: way for way in ways}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        request = Request(scope, receive)
+        way = self._ways["GET" if request.method == "HEAD" else request.method]
+        scope[ROUTE] = way.name
         try:
-            self._check_secret(request)
-            return await (self.take if request.method == "POST" else self.show)(request)
-        except _RefusalError as refusal:
-            field = {} if refusal.field is None else {"field": refusal.field}
-            return _json({"error": refusal.error, **field}, refusal.status)
-        except StoreError as error:
-            _log.error("a %s failed: %s", request.method, error)
-            return _json({"error": "the store is unavailable"}, 503)
-
-    async def take(self, request: Request) -> Response:
-        """``POST``: one Operation, or one a line."""
-        kind = _content_type(request)
-        body = await _read_body(request)
-        if kind == "application/x-ndjson":
-            return await self._take_lines(body)
-        operation = await _decode(body)
-        await self._store.add([operation])
-        return _json({"id": operation.id}, 201)
-
-    async def _take_lines(self, body: bytes) -> Response:
-        batch = await trio.to_thread.run_sync(read_batch, body)
-        if batch is None:
-            raise _RefusalError(413, f"the body has more than {LINES_MAX} lines")
-        await self._store.add(batch.operations)
-        return _json({"stored": [operation.id for operation in batch.operations], "refused": batch.refused})
-
-    async def show(self, request: Request) -> Response:
-        """``GET``: the operations that meet the parameters, the newest first."""
-        try:
-            bodies = await self._store.find(read_parameters(request.query_params.multi_items()))
+            response = await self._answer(request, way)
+        except RefusalError as refusal:
+            response = refusal.response()
         except QueryError as error:
-            raise _RefusalError(400, str(error), error.field) from None
-        # As they were stored: nothing is read again, and arguments stay the text that they are.
-        return Response(b'{"operations":[' + b",".join(bodies) + b"]}", media_type="application/json")
+            response = RefusalError(400, str(error), error.field).response()
+        except StoreError as error:
+            _log.error("the request %s failed: %s", way.name, error)
+            response = RefusalError(503, "the store is unavailable").response()
+        try:
+            await response(scope, receive, send)
+        except StoreError as error:
+            # Half of it was sent: only the end of the connection can say that there is no more.
+            _log.error("the response to %s was cut short: %s", way.name, error)
+            raise
 
-    def _check_secret(self, request: Request) -> None:
-        given = [value for name, value in request.scope["headers"] if name == _HEADER]
-        if len(given) != 1 or not hmac.compare_digest(given[0], self._secret):
-            raise _RefusalError(401, "the header X-Internal-Secret is missing or wrong")
-
-
-def _content_type(request: Request) -> str:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "application/x-ndjson"):
-        raise _RefusalError(415, "the content type must be application/json or application/x-ndjson")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise _RefusalError(415, "the content must not be encoded")
-    return kind
-
-
-async def _read_body(request: Request) -> bytes:
-    """The whole body.  Stops at ``BODY_MAX_BYTES``, whatever length was announced or not."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > BODY_MAX_BYTES:
-        raise _too_long()
-    body = bytearray()
-    try:
-        async with aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise _too_long()
-    except ClientDisconnect:
-        raise _RefusalError(400, "the body is cut short") from None
-    return bytes(body)
+    async def _answer(self, request: Request, way: _Way) -> ASGIApp:
+        shown = credential(request.scope["headers"])
+        grant = None if shown is None else self._access.find(shown)
+        if grant is None:
+            raise RefusalError(UNAUTHORIZED, "the header X-Internal-Secret is missing or wrong, and so is the bearer token")
+        request.scope[WHO] = grant.name
+        if not grant.has(way.right):
+            raise RefusalError(FORBIDDEN, f"a token with the role {grant.role} may not do this")
+        return await way.handler(self._endpoint, request, grant)
 
 
-def _too_long() -> _RefusalError:
-    return _RefusalError(413, f"the body is over {BODY_MAX_BYTES >> 20} MiB")
+class _Health:
+    """Says that the process lives, or that the store works: for whoever restarts or chooses collectors."""
 
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
 
-async def _decode(body: bytes) -> Operation:
-    try:
-        if len(body) > _INLINE_BYTES:
-            return await trio.to_thread.run_sync(_wire.decode, body)
-        return _wire.decode(body)
-    except WireError as error:
-        raise _RefusalError(400, str(error), error.field) from None
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope[ROUTE] = "healthz" if self._store is None else "readyz"
+        response = json_response({"status": "ok"})
+        try:
+            if self._store is not None:
+                await self._store.check()
+        except StoreError as error:
+            _log.error("not ready: %s", error)
+            response = json_response({"status": "the store is unavailable"}, 503)
+        await response(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -12,7 +13,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError
 
 from trio_oplog._errors import ConfigError, StoreError
-from trio_oplog.collector._schema import prepare
 
 READERS: Final = 4
 """How many may read at once; one more connection writes."""
@@ -21,6 +21,12 @@ _PATIENCE: Final = 10
 """How long to wait for a lock or for a connection, in seconds."""
 
 _MOMENT: Final = 0.01
+
+# The write-ahead log is cut to this when it has grown over it, 64 MiB; and SQLite's pages in memory, 16 MiB a connection.
+_WAL_MAX_BYTES: Final = 64 << 20
+_CACHE_KIB: Final = 16 << 10
+
+_log = logging.getLogger("trio_oplog.collector")
 
 # Any number that nobody else locks in the same database.
 _POSTGRESQL_LOCK: Final = 0x6F70_6C6F_67
@@ -48,22 +54,21 @@ def parse_url(url: str) -> URL:
 
 
 def open_engine(url: URL) -> Engine:
-    """Connect, and make or check the tables.  Blocks.
+    """The connections to a database; none is made before it is needed.  Blocks.
 
     Raises:
-        SQLAlchemyError: The database did not let us.
-        StoreError: It is not one that can be used.
+        StoreError: The file cannot be made, or the driver is not installed.
     """
-    is_sqlite = url.get_backend_name() == "sqlite"
-    engine = _sqlite(url) if is_sqlite else _postgresql(url)
-    try:
-        with engine.begin() as connection:
-            (_lock_sqlite if is_sqlite else _lock_postgresql)(connection)
-            prepare(connection)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
+    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+
+
+def lock(connection: Connection) -> None:
+    """Keep others from doing the same until the transaction ends: from writing (SQLite), from changing tables (PostgreSQL).
+
+    Raises:
+        StoreError: The PostgreSQL database is in an encoding that does not hold every text.
+    """
+    (_lock_sqlite if connection.dialect.name == "sqlite" else _lock_postgresql)(connection)
 
 
 def _engine(url: URL, **options: Any) -> Engine:
@@ -89,15 +94,22 @@ def _sqlite(url: URL) -> Engine:
     def settle(connection: Any, _: Any) -> None:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={_WAL_MAX_BYTES}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
     return engine
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log.  SQLite does not wait for its turn to do this, so two that open a new file would collide."""
+    """Switch to the write-ahead log.  SQLite does not wait for its turn to do this, so two that open a new file would collide.
+
+    A file that is empty still is told first that it will have to give back space: later that takes writing it anew.
+    """
     deadline = monotonic() + _PATIENCE
     while True:
         try:
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
@@ -107,22 +119,49 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         sleep(_MOMENT)
 
 
+def give_back(engine: Engine) -> None:
+    """Rewrite a file of version 1, so that it can give back the space of what is pruned."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            driver.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            _log.warning("the file could not be rewritten (%s): it will not shrink when it is pruned", error.sqlite_errorname)
+
+
 def _lock_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+_CONNECT: Final = {
+    "connect_timeout": _PATIENCE,
+    "client_encoding": "utf8",
+    # pgbouncer hands each transaction to any connection, and a statement that another one prepared is not there.
+    "prepare_threshold": None,
+    # A server that is gone without a word is noticed after half a minute.
+    "keepalives_idle": _PATIENCE,
+    "keepalives_interval": _PATIENCE // 2,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 3 * _PATIENCE * 1000,
+}
+# A statement that waits for ever would keep every later record waiting, and a collector that hangs the others' cells.
+_SETTINGS: Final = (
+    f"SET LOCAL statement_timeout = '{3 * _PATIENCE}s'; SET LOCAL lock_timeout = '{_PATIENCE}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{3 * _PATIENCE}s'"
+)
+
+
 def _postgresql(url: URL) -> Engine:
     try:
-        engine = _engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _PATIENCE, "client_encoding": "utf8"})
+        engine = _engine(url, connect_args=_CONNECT)
     except ModuleNotFoundError:
         raise StoreError("PostgreSQL needs psycopg: pip install 'trio-oplog[postgresql]'") from None
 
-    @event.listens_for(engine, "connect")
-    def settle(connection: Any, _: Any) -> None:
-        # A statement that waits for ever would keep every later record waiting.
-        connection.execute(f"SET statement_timeout = '{3 * _PATIENCE}s'")
-        connection.execute(f"SET lock_timeout = '{_PATIENCE}s'")
-        connection.commit()
+    @event.listens_for(engine, "begin")
+    def settle(connection: Connection) -> None:
+        # For this transaction alone: behind pgbouncer the next one of the connection may be somebody else's.
+        connection.exec_driver_sql(_SETTINGS)
 
     return engine
 

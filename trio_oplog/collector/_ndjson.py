@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from trio_oplog import _wire
 from trio_oplog._errors import WireError
 from trio_oplog._json import Reader
-from trio_oplog._operation import Operation
 from trio_oplog._recording import name
+from trio_oplog.collector._lines import Line, read_line
 
 LINES_MAX: Final = 20_000
 """The most lines in one body.  A record takes some 300 bytes; more lines than this are rubbish that would cost an answer each."""
@@ -35,7 +35,7 @@ class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
 class Batch(NamedTuple):
     """What the lines hold."""
 
-    operations: list[Operation]
+    lines: list[Line]
     refused: list[Refused]
 
 
@@ -46,8 +46,12 @@ class _Named(msgspec.Struct):
 _named = Reader(_Named)
 
 
-def read_batch(body: bytes) -> Batch | None:
+def read_batch(body: bytes, check: Callable[[str], None]) -> Batch | None:
     """Read every line; blank ones are passed over.
+
+    Args:
+        body: The lines.
+        check: Raises ``WireError`` for a workspace whose operations are not to be taken.
 
     Returns:
         The operations and the refused lines, each in order; ``None`` when there are more than ``LINES_MAX`` lines.
@@ -59,7 +63,9 @@ def read_batch(body: bytes) -> Batch | None:
         if not line or line.isspace():
             continue
         try:
-            batch.operations.append(_wire.decode(line))
+            read = read_line(line)
+            check(read.workspace_id)
+            batch.lines.append(read)
         except WireError as error:
             batch.refused.append(Refused(number, _id(line), str(error), error.field or None))
     return batch

@@ -1,13 +1,17 @@
-"""The tables of a store, and the row of one operation.
+"""The tables of a store, version 2.
 
-One table holds the records.  ``body`` is the exact bytes a list answers with; the other columns only find it.
+``operations`` holds the records: ``body`` is the exact bytes a list answers with, the other columns only find it.  What many
+records have in common (workspace, tool, environment, source, outcome, client, approval: their *labels*) stands once in
+``series``, as in a database of metrics, and each record has its number.  ``rollups`` counts, by hour and by day, the records of
+each series; it is what statistics are read from, and tells a query in which days to look.
+
+PostgreSQL keeps ``operations`` in one partition for each UTC day of ``started_at``.  No index goes across partitions, so there
+``operation_ids`` says which records are stored.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -22,98 +26,148 @@ from sqlalchemy import (
     Text,
     inspect,
     select,
+    update,
 )
 
-from trio_oplog import _wire
 from trio_oplog._errors import StoreError, StoreVersionError
-from trio_oplog._operation import Operation
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the tables below.  A store says which one it has; a later one is refused, not guessed at."""
 
-KEY_MAX_BYTES: Final = 1_000
-"""Longest text that is indexed as it is.  PostgreSQL takes index entries up to 2 704 bytes, and ours hold two texts."""
+FORMER: Final = "operations_1"
+"""The name of version 1's table while its records are moved; it is gone when they are."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+PARTITION: Final = "operations_"
+"""PostgreSQL: what the name of a day's partition begins with; the day follows as ``20260131``."""
+DEFAULT_PARTITION: Final = "operations_default"
 
-_metadata = MetaData()
+_common = MetaData()
 
+# SQLite counts rows by itself only in a column declared as INTEGER.
+_Number = Integer
+
+workspaces = Table(
+    "workspaces",
+    _common,
+    Column("number", _Number, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+series = Table(
+    "series",
+    _common,
+    Column("number", _Number, primary_key=True),
+    # Of all that follows: the texts together are longer than an index takes.
+    Column("digest", LargeBinary(16), nullable=False, unique=True),
+    Column("workspace", Integer, nullable=False),
+    Column("kind", Text, nullable=False, comment="call, user or all: which of the labels below it has"),
+    Column("is_error", Boolean, nullable=False),
+    Column("tool", Text),
+    Column("env_id", Text),
+    Column("source", Text),
+    Column("outcome", Text),
+    Column("client", Text),
+    Column("approval", Text),
+    Column("user_id", Text),
+)
+Index("series_workspace", series.c.workspace, series.c.kind)
+
+rollups = Table(
+    "rollups",
+    _common,
+    # In this order, the cells of the current hour and day, which every transaction writes, share few pages.
+    Column("workspace", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True, comment="that of the series"),
+    Column("span", Integer, primary_key=True, autoincrement=False, comment="seconds: an hour or a day"),
+    Column("start", BigInteger, primary_key=True, autoincrement=False, comment="seconds since 1970, UTC"),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("sum_ms", BigInteger, nullable=False, comment="of the durations"),
+    Column("waits", BigInteger, nullable=False, comment="how many waited for a person"),
+    Column("waited_ms", BigInteger, nullable=False, comment="how long they did, together"),
+    Column("durations", LargeBinary, nullable=False, comment="histogram, msgpack"),
+    Column("waited", LargeBinary, nullable=False, comment="histogram, msgpack"),
+    sqlite_with_rowid=False,
+    # Room to write the cells of the current hour again where they are.
+    postgresql_with={"fillfactor": 70},
+)
+
+_versions = Table("trio_oplog_schema", _common, Column("version", Integer, nullable=False))
+
+# The same columns in both databases; how the table is made differs too much for one definition.
 operations = Table(
     "operations",
-    _metadata,
-    # Order of arrival.  SQLite counts rows by itself only in a column declared as INTEGER.
-    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("workspace_id", Text, nullable=False),
-    Column("env_id", Text, nullable=False),
-    Column("tool", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("is_error", Boolean, nullable=False),
-    Column("started_at", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    MetaData(),
+    Column("seq", BigInteger, primary_key=True),
+    Column("workspace", Integer, nullable=False),
+    Column("series", Integer, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("user_id", Text),
+    Column("thread_id", Text),
+    Column("started_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    # Never the row of a deleted operation again: an order of arrival that goes back would lie.
-    sqlite_autoincrement=True,
 )
-# Each serves its filter and the order at once, so that a page is read without sorting the workspace.
-Index("operations_newest", operations.c.workspace_id, operations.c.started_at, operations.c.seq)
-Index("operations_tool", operations.c.workspace_id, operations.c.tool, operations.c.started_at, operations.c.seq)
 
-_versions = Table("trio_oplog_schema", _metadata, Column("version", Integer, nullable=False))
+operation_ids = Table(
+    "operation_ids",
+    MetaData(),
+    Column("digest", Text, primary_key=True),
+    Column("started_at", BigInteger, nullable=False),
+)
 
+# Version 1, as far as it is still read.
+former = Table(
+    FORMER,
+    MetaData(),
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text),
+    Column("workspace_id", Text),
+    Column("env_id", Text),
+    Column("tool", Text),
+    Column("source", Text),
+    Column("is_error", Boolean),
+    Column("started_at", BigInteger),
+    Column("body", LargeBinary),
+)
 
-class Row(NamedTuple):
-    """One operation as the table takes it."""
-
-    id: str
-    workspace_id: str
-    env_id: str
-    tool: str
-    source: str
-    is_error: bool
-    started_at: int
-    body: bytes
-
-    @classmethod
-    def of(cls, operation: Operation) -> Row:
-        """The row of an operation.
-
-        Raises:
-            WireError: A field holds what no record can.
-        """
-        body = _wire.encode(operation)  # first: it checks
-        return cls(
-            id=key(operation.id),
-            workspace_id=key(operation.workspace_id),
-            env_id=key(operation.env_id),
-            tool=key(operation.tool),
-            source=key(operation.source),
-            is_error=operation.is_error,
-            started_at=microseconds(operation.started_at),
-            body=body,
-        )
-
-
-def key(text: str) -> str:
-    """The form in which a text is indexed and looked for: itself, where every database takes it.
-
-    PostgreSQL knows no NUL in a text, and no index takes a text of any length.  Such a text is shown as far as it goes, and
-    told from all others by a digest.
-    """
-    data = text.encode("utf-8", "surrogatepass")
-    if len(data) <= KEY_MAX_BYTES and b"\0" not in data:
-        return text
-    digest = sha256(data).hexdigest()
-    return data[: KEY_MAX_BYTES // 2].replace(b"\0", b"").decode("utf-8", "ignore") + "\N{REPLACEMENT CHARACTER}" + digest
-
-
-def microseconds(time: datetime) -> int:
-    """An aware time as microseconds since 1970."""
-    return (time - _EPOCH) // _MICROSECOND
+# ``started_at``: microseconds since 1970, UTC.  ``seq``: the order of arrival.
+_MAKE_OPERATIONS: Final = {
+    "sqlite": (
+        # AUTOINCREMENT: never the number of a deleted row again, since an order of arrival that goes back would lie.
+        """CREATE TABLE operations (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, workspace INTEGER NOT NULL, series INTEGER NOT NULL, id TEXT NOT NULL,
+            user_id TEXT, thread_id TEXT, started_at BIGINT NOT NULL, body BLOB NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX operations_by_id ON operations (workspace, id)",
+        # With the series, and no index of the series besides: that would have every transaction write hundreds of pages more.
+        "CREATE INDEX operations_by_time ON operations (workspace, started_at, seq, series)",
+    ),
+    "postgresql": (
+        "CREATE SEQUENCE operations_arrival",
+        """CREATE TABLE operations (
+            seq BIGINT NOT NULL DEFAULT nextval('operations_arrival'), workspace INTEGER NOT NULL, series INTEGER NOT NULL,
+            id TEXT NOT NULL, user_id TEXT, thread_id TEXT, started_at BIGINT NOT NULL, body BYTEA NOT NULL
+        ) PARTITION BY RANGE (started_at)""",
+        f"CREATE TABLE {DEFAULT_PARTITION} PARTITION OF operations DEFAULT",
+        "CREATE INDEX operations_by_time ON operations (workspace, started_at, seq)",
+        "CREATE INDEX operations_by_series ON operations (series, started_at, seq)",
+        # For the live tail; in the order in which rows are written a BRIN index takes next to nothing.
+        "CREATE INDEX operations_by_arrival ON operations USING brin (seq) WITH (autosummarize = on)",
+        # The key is a digest of workspace and id: half as long as both, and the same for texts of any length.
+        "CREATE TABLE operation_ids (digest UUID PRIMARY KEY, started_at BIGINT NOT NULL)",
+        "CREATE INDEX operation_ids_by_time ON operation_ids USING brin (started_at) WITH (autosummarize = on)",
+    ),
+}
+_INDEX_OPERATIONS: Final = (
+    "CREATE INDEX operations_by_thread ON operations (workspace, thread_id, started_at, seq) WHERE thread_id IS NOT NULL",
+    "CREATE INDEX operations_by_user ON operations (workspace, user_id, started_at, seq) WHERE user_id IS NOT NULL",
+)
 
 
 def prepare(connection: Connection) -> None:
     """Make the tables where there are none; check the version of those that are there.
+
+    Tables of version 1 are set aside under another name; ``migrate`` moves what is in them.
 
     Args:
         connection: In a transaction that keeps others from doing the same; the caller commits it.
@@ -123,14 +177,24 @@ def prepare(connection: Connection) -> None:
         StoreVersionError: The tables are of a later version.
     """
     tables = set(inspect(connection).get_table_names())
-    if _versions.name in tables:
-        found = connection.scalar(select(_versions.c.version))
-        if not isinstance(found, int):
-            raise StoreError(f"the table {_versions.name!r} holds no version: the store is damaged")
-        if found > VERSION:
-            raise StoreVersionError(found, VERSION)
+    if _versions.name not in tables:
+        if taken := sorted({operations.name, *_common.tables} & tables):
+            raise StoreError(f"the database has a table {taken[0]!r} that no trio_oplog made: use another database")
+        _make(connection)
+        connection.execute(_versions.insert().values(version=VERSION))
         return
-    if operations.name in tables:
-        raise StoreError(f"the database has a table {operations.name!r} that no trio_oplog made: use another database")
-    _metadata.create_all(connection)
-    connection.execute(_versions.insert().values(version=VERSION))
+    found = connection.scalar(select(_versions.c.version))
+    if not isinstance(found, int):
+        raise StoreError(f"the table {_versions.name!r} holds no version: the store is damaged")
+    if found > VERSION:
+        raise StoreVersionError(found, VERSION)
+    if found < VERSION:
+        connection.exec_driver_sql(f"ALTER TABLE operations RENAME TO {FORMER}")
+        _make(connection)
+        connection.execute(update(_versions).values(version=VERSION))
+
+
+def _make(connection: Connection) -> None:
+    _common.create_all(connection)
+    for statement in (*_MAKE_OPERATIONS[connection.dialect.name], *_INDEX_OPERATIONS):
+        connection.exec_driver_sql(statement)

@@ -7,38 +7,59 @@ alone, everything that waits while one transaction commits goes into the next on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Never, Self, TypeVar
 
-import trio
-from sqlalchemy import Engine, Select, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+import anyio
+from attrs import evolve
+from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
-from trio_oplog._listing import ListQuery
-from trio_oplog._operation import CHECK_SOURCE, Operation
-from trio_oplog.collector._databases import READERS, open_engine, parse_url
-from trio_oplog.collector._place import Place
-from trio_oplog.collector._schema import Row, key, microseconds, operations
+from trio_oplog._listing import ListQuery, Statistics, StatisticsQuery
+from trio_oplog._operation import Operation
+from trio_oplog.collector._audit import prune_record
+from trio_oplog.collector._database import Call, Database, open_database
+from trio_oplog.collector._databases import READERS, parse_url
+from trio_oplog.collector._live import Arrivals, Settled, read_after, read_arrivals
+from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, Page, read_chunk
+from trio_oplog.collector._positions import Position
+from trio_oplog.collector._problems import guarded
+from trio_oplog.collector._queries import read_one, read_workspaces
+from trio_oplog.collector._retention import Pruned, prune, prune_statistics
+from trio_oplog.collector._rows import Row, as_time
+from trio_oplog.collector._search import holds, without_payload
+from trio_oplog.collector._size import StoreSize, read_nothing, read_size
+from trio_oplog.collector._statistics import read_statistics
 
-REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
-"""The most bytes of records that one ``list`` holds in memory, 64 MiB: what a ListClient takes."""
+SEARCH_BUDGET: Final = 2.0
+"""How long a search may take before it says how far it came, in seconds."""
 
+RETENTION_INTERVAL: Final = 3_600.0
+"""How long ``Store.retain`` waits between two runs, in seconds."""
+
+KEEP_STATISTICS: Final = timedelta(days=731)
+"""How long ``Store.retain`` keeps statistics: two years."""
+
+_RETENTION: Final = "retention"
+_PATIENCE: Final = 60.0
+"""How long to wait for an answer of PostgreSQL, in seconds: longer than it lets a statement take."""
 _INLINE_ROWS: Final = 16
 """Up to so many records are turned into rows where they are: a thread would cost more than it saves."""
-_ROWS_AT_ONCE: Final = 64
 _CUT_SHORT: Final = "the writing was cut short"
-
-# One statement in both dialects, and yet SQLAlchemy has no common name for it.
-_PASS_OVER_REPEATED: Final = {
-    "sqlite": sqlite.insert(operations).on_conflict_do_nothing(index_elements=["id"]),
-    "postgresql": postgresql.insert(operations).on_conflict_do_nothing(index_elements=["id"]),
-}
+_NO_ANSWER: Final = (
+    f"the store cannot be used: PostgreSQL gave no answer within {_PATIENCE:g} seconds; the connection was cut, and the next "
+    "request makes another one"
+)
 
 T = TypeVar("T")
+
+_log = logging.getLogger("trio_oplog.collector")
 
 
 class _Waiting:
@@ -58,20 +79,20 @@ class Store:
     ``async with`` opens it at once and closes it at the end; it may be entered more than once, and the last one out closes
     it.  Without a block it opens at the first use.  After a failure the store is as usable as before.
 
-    Needs to run under Trio.
+    Runs under Trio and under asyncio.
     """
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
-        self._insert = _PASS_OVER_REPEATED[self._url.get_backend_name()]
-        self._engine: Engine | None = None
-        self._place: Place | None = None
+        self._database: Database | None = None
         self._users = 0
-        self._opening = trio.Lock()
+        self._opening = anyio.Lock()
         # One writer: SQLite knows no more, and PostgreSQL's transactions cannot wait for each other in a circle.
-        self._writing = trio.Lock()
-        self._reading = trio.CapacityLimiter(READERS)
+        self._writing = anyio.Lock()
+        self._reading = anyio.CapacityLimiter(READERS)
         self._queue: list[_Waiting] = []
+        self._settled = Settled()
+        self._next_arrival = anyio.Event()
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
@@ -80,6 +101,10 @@ class Store:
     def url(self) -> str:
         """Where the store is, with ``***`` for a password."""
         return self._url.render_as_string(hide_password=True)
+
+    @property
+    def _engine(self) -> Engine | None:
+        return None if self._database is None else self._database.engine
 
     @property
     def file(self) -> Path | None:
@@ -106,14 +131,14 @@ class Store:
 
     async def aclose(self) -> None:
         """Close every connection.  A later use opens the store again."""
-        with trio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             async with self._opening, self._writing:
                 await self._let_go()
 
     async def add(self, batch: Iterable[Operation]) -> None:
         """Keep operations: all of them or none.
 
-        One whose id the store has is passed over, so that doing it again changes nothing.
+        One whose id the workspace has is passed over, so that doing it again changes nothing.
 
         Args:
             batch: The operations; ids may repeat.
@@ -126,14 +151,25 @@ class Store:
         if len(found) <= _INLINE_ROWS:
             rows = [Row.of(operation) for operation in found]
         else:
-            rows = await trio.to_thread.run_sync(lambda: [Row.of(operation) for operation in found])
-        engine = await self._opened()
+            rows = await anyio.to_thread.run_sync(lambda: [Row.of(operation) for operation in found])
+        await self.add_rows(rows)
+
+    async def add_rows(self, rows: list[Row]) -> None:
+        """``add`` for records that are rows already.
+
+        Args:
+            rows: What ``Row.of`` makes of operations.
+
+        Raises:
+            StoreError: They could not be written; none of them is there.
+        """
+        database = await self._opened()
         waiting = _Waiting(rows)
         self._queue.append(waiting)
         try:
             async with self._writing:
                 if not waiting.settled:
-                    await self._write_queue(engine)
+                    await self._write_queue(database)
         finally:
             # Cancelled while it waited: nobody would hear that it was written.
             if waiting in self._queue:
@@ -141,54 +177,270 @@ class Store:
         if waiting.problem is not None:
             raise StoreError(waiting.problem)
 
-    async def find(self, query: ListQuery) -> list[bytes]:
-        """Look operations up.
+    def next_arrival(self) -> anyio.Event:
+        """An event that is set when something is stored by this object from now on; what other processes store sets none."""
+        return self._next_arrival
 
-        Returns:
-            The exact bytes of each record, the newest first: by ``started_at``, then by arrival.
+    async def find(self, query: ListQuery) -> list[bytes]:
+        """The records of one page; see ``page``."""
+        return (await self.page(query)).bodies
+
+    async def page(self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True) -> Page:
+        """Look operations up: the newest first, by ``started_at``, then by arrival.
+
+        The pages that follow one another by ``next`` hold each record once that was there when the first one was asked for, and
+        those that have come since and are older than where the reader is.
+
+        Args:
+            query: Which ones.
+            budget: How long a search with ``q`` may take, in seconds.  It is looked at after every 10 000 records.
+            payload: Whether they come with arguments and results, and are searched in them.
 
         Raises:
-            QueryError: They are over ``REPLY_MAX_BYTES`` together; the limit should be lower.
+            QueryError: They are over 64 MiB together, so that the limit should be lower; or the cursor is none.
             StoreError: They could not be read.
         """
-        statement = _statement(query)
-        engine = await self._opened()
-        return await trio.to_thread.run_sync(_guarded, lambda: _read(engine, statement), limiter=self._reading)
+        page, chunk = await self._page(query, budget, payload=payload)
+        if chunk.is_cut:
+            raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
+        return page
 
-    async def _opened(self) -> Engine:
+    async def get(self, workspace_id: str, operation_id: str, *, payload: bool = True) -> bytes | None:
+        """The exact bytes of one record of a workspace; ``None`` where it has none of that id.
+
+        Args:
+            workspace_id: The workspace.
+            operation_id: The id.
+            payload: Whether it comes with arguments and result.
+
+        Raises:
+            QueryError: A workspace or an id cannot be that.
+            StoreError: It could not be read.
+        """
+        ListQuery(workspace_id=workspace_id, id=operation_id)
+        found = await self._read(lambda connection: read_one(connection, workspace_id, operation_id))
+        return found if found is None or payload else without_payload(found)
+
+    async def export(self, query: ListQuery, *, payload: bool = True) -> AsyncGenerator[list[bytes], None]:
+        """All records that a query asks for, the newest first, without a limit: in lists of some, however many there are.
+
+        Nothing is held open between two lists, so the reader may take as long as it likes.  Close the generator if you leave it
+        early (``contextlib.aclosing``).
+
+        Args:
+            query: Which ones; its ``limit`` is how many one list has at most.
+            payload: Whether they come with arguments and results, and are searched in them.
+
+        Yields:
+            The exact bytes of records.
+
+        Raises:
+            QueryError: The cursor is none.
+            StoreError: They could not be read; what was yielded is right.
+        """
+        cursor = query.cursor
+        while True:
+            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET, payload=payload)
+            if page.bodies:
+                yield page.bodies
+            if page.next is None:
+                return
+            cursor = page.next
+
+    async def workspaces(self) -> list[str]:
+        """The names of the workspaces that ever had a record, in order.
+
+        One over 1 000 bytes, or with a NUL, has its digest in place of what no index holds.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        return await self._read(read_workspaces)
+
+    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+        """Count operations by tool, user, hour and so on.
+
+        What was pruned counts on, as long as its statistics are kept.
+
+        Args:
+            query: What to count, and by what.
+
+        Returns:
+            Hours and days in their order; everything else by how often it is there, the most frequent first.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        return await self._read(lambda connection: read_statistics(connection, query))
+
+    async def arrivals(self, query: ListQuery, after: str | None = None, *, payload: bool = True) -> Arrivals:
+        """The next records to arrive, the first to arrive first: to be asked again and again by whoever watches.
+
+        Each record comes once, also from other collectors on the same database, and none is passed over.  Some seconds may go
+        by before it comes, where many write at once.
+
+        Args:
+            query: Which ones; its times and its cursor do not count.
+            after: ``next`` of the last answer, or the cursor of the last record that was seen; ``None`` begins with now.
+            payload: Whether they come with arguments and results, and are searched in them.
+
+        Raises:
+            QueryError: ``after`` is none of these.
+            StoreError: They could not be read.
+        """
+        number = read_after(after)
+        fits = None if query.q is None else holds(query.q, payload=payload)
+        view = None if payload else without_payload
+        return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits, view))
+
+    async def check(self) -> None:
+        """See to it that the store can be used, and that PostgreSQL is not read-only.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        await self._read(read_nothing)
+
+    async def size(self) -> StoreSize:
+        """How much room the store takes, and how far back it goes.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        return await self._read(read_size)
+
+    async def prune(
+        self, before: datetime, *, workspace_id: str | None = None, dry_run: bool = False, who: str | None = None
+    ) -> Pruned:
+        """Delete records that began on a UTC day before the day of a time.
+
+        Others are read and stored meanwhile.  Statistics stay.  Cancelled, it has deleted some of the records.
+
+        Args:
+            before: The first day to keep; aware.
+            workspace_id: Only this workspace's.
+            dry_run: Only say what would go.
+            who: Who has it done.  Where that is said and something is to go, it is put on record first, in the workspace
+                ``trio-oplog``.
+
+        Raises:
+            StoreError: The database failed; some of the records are gone.
+        """
+        if who is not None and not dry_run:
+            planned = await prune(self._alone, before, workspace_id, dry_run=True)
+            if planned.records:
+                await self.add([prune_record(who, planned, workspace_id)])
+        return await prune(self._alone, before, workspace_id, dry_run=dry_run)
+
+    async def prune_statistics(self, before: datetime) -> int:
+        """Delete what was counted of UTC days before the day of a time, but for days that have records or come after one.
+
+        Returns:
+            How many counts went, of an hour or a day of a series each.
+
+        Raises:
+            StoreError: The database failed; some of the counts are gone.
+        """
+        return await prune_statistics(self._alone, before)
+
+    async def retain(
+        self, keep: timedelta, *, keep_statistics: timedelta = KEEP_STATISTICS, every: float = RETENTION_INTERVAL
+    ) -> Never:
+        """Prune what is older, now and then again and again, until it is cancelled.  A failure is logged and does not end it.
+
+        Any number of collectors on one database may do so.
+
+        Args:
+            keep: How long to keep records.
+            keep_statistics: How long to keep statistics; not shorter than the records, whatever it says.
+            every: How long to wait in between, in seconds.
+        """
+        while True:
+            now = datetime.now(UTC)
+            try:
+                pruned = await self.prune(now - keep, who=_RETENTION)
+                cells = await self.prune_statistics(now - keep_statistics)
+            except StoreError as error:
+                _log.error("pruning failed and is tried again in %g seconds: %s", every, error)
+            else:
+                _log.info("pruned %d records from before %s, and %d counts", pruned.records, pruned.before.date(), cells)
+            await anyio.sleep(every)
+
+    async def _alone(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction, while nobody else of this process writes."""
+        database = await self._opened()
+        async with self._writing:
+            return await self._in_thread(database, partial(database.alone, work=work))
+
+    async def _page(self, query: ListQuery, budget: float, *, payload: bool) -> tuple[Page, Chunk]:
+        position = None if query.cursor is None else Position.read(query.cursor)
+        fits = None if query.q is None else holds(query.q, payload=payload)
+        view = None if payload else without_payload
+        deadline = anyio.current_time() + budget
+        bodies: list[bytes] = []
+        while True:
+            wanted = query.limit - len(bodies)
+            held = sum(map(len, bodies))
+            chunk = await self._read(
+                partial(read_chunk, query=query, before=position, wanted=wanted, held=held, fits=fits, view=view)
+            )
+            bodies += chunk.found
+            position = chunk.last
+            if chunk.is_end:
+                return Page(bodies, None), chunk
+            assert position is not None  # noqa: S101 -- for the type checker: something was looked at
+            if len(bodies) == query.limit or chunk.is_cut:
+                return Page(bodies, position.spell()), chunk
+            if anyio.current_time() >= deadline:
+                return Page(bodies, position.spell(), as_time(position.started_at)), chunk
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._in_thread(await self._opened(), work, self._reading)
+
+    async def _opened(self) -> Database:
         async with self._opening:
-            if self._place is not None:
+            if self._database is not None:
                 try:
-                    self._place.check()
+                    self._database.check()
                 except StoreError:
                     await self._let_go()
                     raise
-            if self._engine is None:
-                self._engine = await trio.to_thread.run_sync(_guarded, lambda: open_engine(self._url))
-                self._place = Place(self.file) if self.file is not None else None
-            return self._engine
+            else:
+                self._database = await anyio.to_thread.run_sync(guarded, lambda: open_database(self._url))
+            return self._database
 
     async def _let_go(self) -> None:
         """Close every connection."""
-        engine, self._engine = self._engine, None
-        place, self._place = self._place, None
-        if engine is not None:
-            await trio.to_thread.run_sync(engine.dispose)
-        if place is not None:
-            place.leave()
+        database, self._database = self._database, None
+        if database is not None:
+            await anyio.to_thread.run_sync(database.close)
 
-    async def _write_queue(self, engine: Engine) -> None:
+    async def _in_thread(
+        self, database: Database, work: Callable[[Connection], T], limiter: anyio.CapacityLimiter | None = None
+    ) -> T:
+        """Do something in a thread, in one transaction.  Not cut short by cancellation, only by the time it takes."""
+        call = Call()
+        patience = _PATIENCE if database.may_hang else math.inf
+        with anyio.CancelScope(shield=True), anyio.move_on_after(patience):
+            return await anyio.to_thread.run_sync(
+                guarded, lambda: database.run(work, call), limiter=limiter, abandon_on_cancel=database.may_hang
+            )
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(database.cut, call)
+        raise StoreError(_NO_ANSWER)
+
+    async def _write_queue(self, database: Database) -> None:
         """Commit everything that waits in one transaction, and tell each waiting task how it went."""
         taken, self._queue = self._queue, []
-        rows = [row._asdict() for waiting in taken for row in waiting.rows]
+        rows = [row for waiting in taken for row in waiting.rows]
         problem: str | None = _CUT_SHORT
         try:
-            # Shielded: the others who wait for this transaction were not cancelled.
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(_guarded, lambda: _write(engine, self._insert, rows))
-            if self._place is not None:
-                self._place.check()  # after the commit, and before anybody hears of it
+            if rows:
+                await self._in_thread(database, lambda connection: database.write(connection, rows))
+            database.check()  # after the commit, and before anybody hears of it
             problem = None
+            self._next_arrival.set()
+            self._next_arrival = anyio.Event()
         except StoreError as error:
             problem = error.problem
         finally:
@@ -207,57 +459,3 @@ def open_store(url: str) -> Store:
         ConfigError: The URL is not one of these; nothing was opened.
     """
     return Store(url)
-
-
-def _write(engine: Engine, insert: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        with engine.begin() as connection:
-            connection.execute(insert, rows)
-
-
-def _read(engine: Engine, statement: Select[bytes]) -> list[bytes]:
-    bodies: list[bytes] = []
-    size = 0
-    with engine.connect() as connection:
-        for (body,) in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement):
-            size += len(body)
-            if size > REPLY_MAX_BYTES:
-                raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
-            bodies.append(body)
-    return bodies
-
-
-def _statement(query: ListQuery) -> Select[bytes]:
-    columns = operations.c
-    statement = select(columns.body).where(columns.workspace_id == key(query.workspace_id))
-    for column, wanted in (
-        (columns.id, query.id),
-        (columns.env_id, query.env_id),
-        (columns.tool, query.tool),
-        (columns.source, query.source),
-    ):
-        if wanted is not None:
-            statement = statement.where(column == key(wanted))
-    if query.source is None and query.id is None:
-        statement = statement.where(columns.source != CHECK_SOURCE)
-    if query.is_error is not None:
-        statement = statement.where(columns.is_error == query.is_error)
-    if query.since is not None:
-        statement = statement.where(columns.started_at >= microseconds(query.since))
-    return statement.order_by(columns.started_at.desc(), columns.seq.desc()).limit(query.limit)
-
-
-def _guarded(work: Callable[[], T]) -> T:
-    """Do what touches the database; its errors come out as ours, and carry nothing that it said."""
-    try:
-        return work()
-    except SQLAlchemyError as error:
-        problem = f"the store cannot be used: {_code(error)}"
-    # Outside of the handler, so that no payload hangs on the error as its context.
-    raise StoreError(problem)
-
-
-def _code(error: SQLAlchemyError) -> str:
-    """SQLite's or PostgreSQL's name for what went wrong."""
-    cause = getattr(error, "orig", None) or error
-    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or type(cause).__name__

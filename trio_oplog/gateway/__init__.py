@@ -17,11 +17,12 @@ Needs the extra ``gateway``.
 
 from __future__ import annotations
 
+from trio_oplog._tokens import new_token
 from trio_oplog.gateway._bridge import BridgeReport, OperationsList, bridge
 from trio_oplog.gateway._child import KILL_AFTER, Child, open_child
 from trio_oplog.gateway._frames import GRACE, MAX_FRAME, Closed, Frame, FrameStream, Line
 from trio_oplog.gateway._http_gateway import HTTPGateway, HTTPGatewayStatistics
-from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile, new_token
+from trio_oplog.gateway._identity import Anyone, Authenticator, Identity, TokenFile
 from trio_oplog.gateway._lines import LineFrames
 from trio_oplog.gateway._server import (
     HANDSHAKE_TIMEOUT,

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
-import re
-import secrets
-import tomllib
-from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from attrs import frozen
 from httpx import Headers
 
-from trio_oplog._errors import TokenFileError
+from trio_oplog._tokens import digest_of_token, read_file, read_tables, required_string
 
-_SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 _KEYS: Final = ("sha256", "workspace_id", "user_id")
 
 
@@ -104,13 +98,7 @@ class TokenFile:
         Raises:
             TokenFileError: The file cannot be read or holds no tokens; nothing was made.
         """
-        try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise TokenFileError("", error.strerror or type(error).__name__) from error
-        except ValueError:  # the parser's sentence would quote the file
-            raise TokenFileError("", "is not TOML") from None
-        return cls.parse(content)
+        return cls.parse(read_file(path))
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self:
@@ -125,44 +113,18 @@ class TokenFile:
         Raises:
             TokenFileError: Something in it is wrong; nothing was made.
         """
-        tables = content.get("token")
-        if not isinstance(tables, list) or not tables or content.keys() != {"token"}:
-            raise TokenFileError("", "must hold [[token]] tables and nothing else")
         entries: dict[bytes, Identity] = {}
-        for number, table in enumerate(tables, 1):
-            digest, identity = _entry(f"token {number}", table)
-            if digest in entries:
-                raise TokenFileError(f"token {number}", "is there twice")
-            entries[digest] = identity
+        for where, digest, table in read_tables(content, _KEYS):
+            workspace_id, user_id = (required_string(where, table, key) for key in _KEYS[1:])
+            entries[digest] = Identity(workspace_id=workspace_id, user_id=user_id)
         return cls(entries)
 
     async def authenticate(self, headers: Headers, /) -> Identity | None:
         """See ``Authenticator.authenticate``.  Takes the same time whichever token matches, and when none does."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(token.strip(" ").encode("utf-8", "surrogateescape")).digest()
+        digest = digest_of_token(token.strip(" ").encode("utf-8", "surrogateescape"))
         found = None
         for known, identity in self._entries:
             if hmac.compare_digest(known, digest):
                 found = identity
         return found if scheme.lower() == "bearer" else None
-
-
-def _entry(where: str, table: object) -> tuple[bytes, Identity]:
-    if not isinstance(table, dict) or table.keys() != set(_KEYS):
-        raise TokenFileError(where, f"must have the keys {', '.join(_KEYS)} and no other")
-    for key in _KEYS:
-        if not isinstance(table[key], str) or not table[key]:
-            raise TokenFileError(f"{key} of {where}", "must be a non-empty string")
-    if _SHA256_HEX.fullmatch(table["sha256"]) is None:
-        raise TokenFileError(f"sha256 of {where}", "must be 64 lower-case hex digits")
-    return bytes.fromhex(table["sha256"]), Identity(workspace_id=table["workspace_id"], user_id=table["user_id"])
-
-
-def new_token() -> tuple[str, str]:
-    """Make a token that nobody can guess.
-
-    Returns:
-        The token (256 random bits, for the client) and its digest (for the file).
-    """
-    token = secrets.token_urlsafe(32)
-    return token, hashlib.sha256(token.encode()).hexdigest()

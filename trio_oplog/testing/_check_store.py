@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import trio
 from attrs import asdict, evolve
@@ -16,8 +15,18 @@ from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListQuery
 from trio_oplog._operation import Operation
 from trio_oplog._wire import decode
 from trio_oplog.testing._check_interceptor import search
+from trio_oplog.testing._check_store_counts import (
+    approval_of,
+    check_counts,
+    client_of,
+    outcome_of,
+    percentiles_hold,
+    prune_holds,
+)
+from trio_oplog.testing._check_store_reads import arrivals_hold, get_holds, pages_hold, search_holds
 from trio_oplog.testing._laws import Law, LawBroken
 from trio_oplog.testing._operations import operations, sample
+from trio_oplog.testing._store_like import StoreLike, StoreOpener
 
 DEFAULT_EXAMPLES: Final = 10
 
@@ -26,22 +35,11 @@ _WRITERS: Final = 8
 _EACH: Final = 25
 
 
-class StoreLike(Protocol):
-    """What ``check_store`` asks of a store."""
-
-    async def add(self, batch: Iterable[Operation], /) -> object:
-        """Keep operations; one whose id is there already is passed over."""
-
-    async def find(self, query: ListQuery, /) -> Iterable[bytes]:
-        """The records that a query asks for, as JSON documents, the newest first."""
-
-
-StoreOpener: TypeAlias = Callable[[], AbstractAsyncContextManager[StoreLike]]
 _Filter: TypeAlias = tuple[str, Any]
 
 
 def check_store(open_store: StoreOpener, *, max_examples: int = DEFAULT_EXAMPLES, seed: int | None = None) -> None:
-    """Hold a store to its promises: it keeps, tells apart, filters, orders and limits.
+    """Hold a store to its promises: it keeps, tells apart, filters, orders, limits, pages, counts and prunes.
 
     Runs Trio itself: call it from a plain test.
 
@@ -55,8 +53,10 @@ def check_store(open_store: StoreOpener, *, max_examples: int = DEFAULT_EXAMPLES
     """
     some = sample(_DIRECTED)
     trio.run(_check_contents, open_store, [some[:10], some[10:]], some, 1)
-    search(_contents_hold(open_store), max_examples=max_examples, seed=seed)
     trio.run(_limits_hold, open_store)
+    for holds in (get_holds, pages_hold, search_holds, arrivals_hold, percentiles_hold, prune_holds):
+        trio.run(holds, open_store)
+    search(_contents_hold(open_store), max_examples=max_examples, seed=seed)
     trio.run(_concurrency_holds, open_store)
 
 
@@ -65,10 +65,10 @@ def _contents_hold(open_store: StoreOpener) -> Callable[[], None]:
 
     @given(batches=batches, again=st.integers(min_value=0, max_value=2))
     def holds(batches: list[list[Operation]], again: int) -> None:
-        # One id, one operation: whatever else comes under an id is passed over.
-        kept: dict[str, Operation] = {}
+        # One id, one operation of a workspace: whatever else comes under an id is passed over.
+        kept: dict[tuple[str, str], Operation] = {}
         for operation in (each for batch in batches for each in batch):
-            kept.setdefault(operation.id, operation)
+            kept.setdefault((operation.workspace_id, operation.id), operation)
         trio.run(_check_contents, open_store, batches, list(kept.values()), again)
 
     return holds
@@ -94,6 +94,7 @@ async def _check_contents(open_store: StoreOpener, batches: list[list[Operation]
             ):
                 detail = f"the same {len(kept)} operations were stored again, and now {len(found)} are listed, or others"
                 raise LawBroken(Law.STORE_IDEMPOTENT, detail)
+            await check_counts(store, workspace, kept)
 
 
 async def _expect(doing: Awaitable[object], law: Law) -> None:
@@ -124,18 +125,32 @@ async def _check_workspace(store: StoreLike, workspace: str, kept: list[Operatio
     if found != sorted(found, key=lambda operation: operation.started_at, reverse=True):
         raise LawBroken(Law.STORE_ORDER, f"listed in this order: {[str(operation.started_at) for operation in found]}")
     for name, value in _conditions(mine):
-        wanted = [each for each in mine if (each.started_at >= value if name == "since" else getattr(each, name) == value)]
+        wanted = [each for each in mine if _fits(each, name, value)]
         got = await _find(store, workspace, **{name: value})
         if _by_id(got) != _by_id(wanted):
             raise LawBroken(Law.STORE_FILTERS, f"{name}={value!r} lists {len(got)} operations of {len(wanted)}, or others")
 
 
+def _fits(operation: Operation, name: str, value: Any) -> bool:
+    if name in ("since", "until"):
+        return (operation.started_at >= value) is (name == "since")
+    found = _READ[name](operation) if name in _READ else getattr(operation, name)
+    return found is not None if (name, value) == ("approval", "any") else bool(found == value)
+
+
+_READ: Final[dict[str, Callable[[Operation], Any]]] = {"outcome": outcome_of, "client": client_of, "approval": approval_of}
+
+
 def _conditions(mine: list[Operation]) -> list[_Filter]:
     """A few values of each filter: such as occur, and such as do not."""
     found: list[_Filter] = [("is_error", True), ("is_error", False), ("tool", "never called"), ("id", "no-such-id")]
+    found += [("outcome", "ok"), ("outcome", "error"), ("approval", "any"), ("approval", "none"), ("client", "never there")]
     for operation in mine[:2]:
         found += [(name, getattr(operation, name)) for name in ("env_id", "tool", "source", "id")]
-        found += [("since", operation.started_at), ("since", operation.started_at + timedelta(microseconds=1))]
+        found += [(name, value) for name in ("user_id", "thread_id") if (value := getattr(operation, name))]
+        found += [(name, value) for name, read in _READ.items() if (value := read(operation))]
+        for moment in (operation.started_at, operation.started_at + timedelta(microseconds=1)):
+            found += [("since", moment), ("until", moment)]
     return found
 
 

@@ -108,6 +108,13 @@ class Law(StrEnum):
     STORE_FILTERS = "a filter lets through exactly the operations that have the value"
     STORE_ORDER = "operations are listed newest first"
     STORE_LIMITS = "a list holds as many operations as were asked for, 100 when nothing was, and never over 1000"
+    STORE_PAGES = "pages that follow one another by their cursor hold each record once, also while others are stored"
+    STORE_GET = "a record is found by its id in its own workspace, and two workspaces may have the same id"
+    STORE_SEARCH = "a search finds the text in tool, arguments and summary, whatever its case, and nowhere else"
+    STORE_COUNTS = "statistics count each record that was stored once, and each failure"
+    STORE_PERCENTILES = "a percentile is within 5 % of the one of nearest rank"
+    STORE_PRUNES = "pruning takes the days before the one that is named, of the workspace that is named, and no statistics"
+    STORE_ARRIVALS = "whoever watches sees each record that arrives once, in the order of arrival"
     STORE_CONCURRENCY = "writers and readers at the same time lose nothing and raise nothing"
 
 

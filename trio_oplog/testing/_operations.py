@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from trio_oplog._operation import ArgumentsMeta, Operation, Outcome, ResultMeta
+from trio_oplog._operation import Approval, ArgumentsMeta, Context, DecidedBy, Operation, Outcome, ResultMeta
 from trio_oplog.testing._choices import ChoiceSource
 
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,6 +106,8 @@ def make_operation(identity: bytes, drawn: bytes, workspace_id: str | None = Non
         arguments_meta=ArgumentsMeta(size_bytes=70_000, sha256=_DIGEST) if arguments is None and choices.chance(3) else None,
         result_summary=choices.pick((None, "ok", "", "grün 😀\n", "y" * 4096)),
         result_meta=meta,
+        context=choices.pick((None, Context(client=choices.pick(optional)), Context(server="s/1", transport="stdio"))),
+        approval=_some_approval(choices),
     )
 
 
@@ -125,5 +127,11 @@ def _some_meta(choices: ChoiceSource) -> ResultMeta | None:
             ResultMeta(outcome=Outcome.RPC_ERROR, error_code=choices.pick((-32603, 0, 2**31))),
             ResultMeta(outcome=Outcome.FAILED, exit_code=3, reported_duration_ms=12),
             ResultMeta(content_types=("text", "image"), reported_duration_ms=0),
+            ResultMeta(waited_ms=choices.pick((0, 7, 90_000)), rounds=2),
         )
     )
+
+
+def _some_approval(choices: ChoiceSource) -> Approval | None:
+    decided = Approval(decision=choices.pick(("accept", "decline", "x" * 1024)), by=DecidedBy.CLIENT, waited_ms=250, reason="why")
+    return choices.pick((None, None, decided, Approval(by=DecidedBy.NONE, waited_ms=0, count=2)))

@@ -1,0 +1,145 @@
+"""Three collectors on one PostgreSQL behind pgbouncer, killed at random; the server is restarted, switched over, and crashes.
+
+``TRIO_OPLOG_TEAM_KILLS`` says how many kills (3 unless told), ``TRIO_OPLOG_KILL_SEED`` which moments.  Three clients with spools
+deliver through a load balancer, so that what is sent again comes to another collector.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.collector.conftest import find_postgresql
+from tests.kill.balancer import Balancer
+from tests.kill.cluster import Cluster
+from trio_oplog import ListQuery, _wire
+from trio_oplog.collector import StatisticsQuery, open_store
+
+KILLS = int(os.environ.get("TRIO_OPLOG_TEAM_KILLS", "3"))
+SEED = int(os.environ.get("TRIO_OPLOG_KILL_SEED", str(random.randrange(2**32))))
+SECRET = "team-test"
+HERE = Path(__file__).parent
+EACH = 100_000_000
+
+needs_programs = pytest.mark.skipif(
+    find_postgresql() is None or not (shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")),
+    reason="PostgreSQL or pgbouncer is not installed: apt-get install postgresql pgbouncer",
+)
+
+
+class Collector:
+    """``trio-oplog collect`` at a port, in one life after another."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self._url, self._log = url, log
+        self.start()
+
+    def start(self) -> None:
+        listen = f"127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "trio_oplog", "collect", "--listen", listen, "--store", self._url]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def start_client(url: str, folder: Path, first: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(HERE / "stream.py"), url, str(folder), str(first), SECRET]
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+    return client
+
+
+@needs_programs
+@pytest.mark.timeout(1_800)
+def test_three_collectors_lose_nothing_and_count_each_record_once(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    # A short name: the path of a socket has little room.
+    folder = Path(tempfile.mkdtemp(prefix="oplog-team-"))
+    cluster = Cluster(folder)
+    collectors = [Collector(cluster.url, tmp_path / f"collector-{number}.log") for number in range(3)]
+    balancer = Balancer([collector.port for collector in collectors])
+    clients: list[subprocess.Popen[str]] = []
+    # In the middle, each once, in this order: after a switchover there is no other server to switch to.
+    events = {
+        KILLS // 4: lambda: cluster.restart("fast"),
+        KILLS // 2: cluster.switch_over,
+        3 * KILLS // 4: lambda: cluster.restart("immediate"),
+    }
+    try:
+        url = f"http://127.0.0.1:{balancer.port}/internal/operations"
+        clients = [start_client(url, tmp_path / f"spool-{number}", number * EACH) for number in range(3)]
+        happened = []
+        for kill in range(KILLS):
+            time.sleep(chance.uniform(0.1, 1.0))
+            collector = chance.choice(collectors)
+            collector.end(signal.SIGKILL)
+            if kill in events:
+                happened.append(kill)
+                events[kill]()
+            collector.start()
+        assert len(happened) == len(events), f"seed {SEED}"
+        submitted = set()
+        for number, client in enumerate(clients):
+            out, _ = client.communicate("", timeout=300)
+            count, dropped, is_delivered = out.split()
+            assert (dropped, is_delivered) == ("0", "True"), f"seed {SEED}"
+            submitted |= set(range(number * EACH, number * EACH + int(count)))
+        assert [collector.end(signal.SIGTERM) for collector in collectors] == [0, 0, 0]
+        stored = trio.run(settle, cluster.url)
+        print(f"\n{KILLS} kills, seed {SEED}: {len(submitted)} submitted, {len(stored)} stored")
+        assert stored == Counter(submitted), f"seed {SEED}"
+    finally:
+        for process in [*clients, *(collector.process for collector in collectors)]:
+            process.kill()
+            process.communicate()
+        balancer.stop()
+        cluster.stop()
+        shutil.rmtree(folder)
+
+
+async def settle(url: str) -> Counter[int]:
+    """What is stored, and how often; what was counted agrees with it exactly."""
+    stored: Counter[int] = Counter()
+    async with open_store(url) as store:
+        for workspace in await store.workspaces():
+            records = [
+                _wire.decode(body)
+                async for bodies in store.export(ListQuery(workspace_id=workspace, limit=1000))
+                for body in bodies
+            ]
+            stored.update(int(record.id) for record in records)
+            for by, value_of in (("tool", lambda each: each.tool), ("user_id", lambda each: each.user_id), ("day", day_of)):
+                counted = {
+                    group.value: (group.count, group.errors, group.sum_ms, group.waits, group.waited_ms)
+                    for group in await store.statistics(StatisticsQuery(workspace_id=workspace, by=by))
+                }
+                expected: dict[object, list[int]] = {}
+                for record in records:
+                    waited = None if record.result_meta is None else record.result_meta.waited_ms
+                    sums = (1, record.is_error, record.duration_ms, waited is not None, waited or 0)
+                    into = expected.setdefault(value_of(record), [0] * 5)
+                    into[:] = map(sum, zip(into, sums, strict=True))
+                assert counted == {value: tuple(sums) for value, sums in expected.items()}, f"seed {SEED}"
+    return stored
+
+
+def day_of(record):
+    return record.started_at.replace(hour=0, minute=0, second=0, microsecond=0)

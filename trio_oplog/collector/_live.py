@@ -1,0 +1,115 @@
+"""Records in the order of their arrival, for whoever watches: each once, none passed over.
+
+SQLite knows one writer, so what has a number is there.  On PostgreSQL a transaction may take a number and commit after a later
+number was seen.  Numbers are *settled* up to one that was given out before every transaction that still runs began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Final
+
+from attrs import frozen
+from sqlalchemy import Connection, select, text
+
+from trio_oplog._errors import QueryError
+from trio_oplog._listing import ListQuery
+from trio_oplog.collector._pages import REPLY_MAX_BYTES, SCANNED_AT_ONCE
+from trio_oplog.collector._queries import conditions_of
+from trio_oplog.collector._schema import operations
+
+_MOST: Final = 1 << 62
+
+_LAST_SQLITE = text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'operations'")
+_LAST_POSTGRESQL = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM operations_arrival")
+_RUNNING = text("SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() AS s")
+
+
+@frozen
+class Arrivals:
+    """Records that arrived after a point, the first to arrive first.
+
+    Attributes:
+        records: The cursor of each, and its exact bytes.
+        next: What to ask for next time as ``after``.
+    """
+
+    records: list[tuple[str, bytes]]
+    next: str
+
+
+class Settled:
+    """Up to which number every record that will ever be there is there.  To be asked again and again, by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._settled = 0
+        # The last number at some time, and the first transaction that had not begun by then.
+        self._waiting: tuple[int, int] | None = None
+
+    def read(self, connection: Connection) -> tuple[int, int]:
+        """The last number that is settled, and the last one that was given out.
+
+        Args:
+            connection: What sees in each statement everything that is committed by then.
+        """
+        if connection.dialect.name == "sqlite":
+            last = int(connection.scalar(_LAST_SQLITE))
+            return last, last
+        with self._lock:
+            # In this order: whoever has a number up to the last one was running already when the second statement looked.
+            last = int(connection.scalar(_LAST_POSTGRESQL))
+            oldest, next_one = connection.execute(_RUNNING).one()
+            if self._waiting is not None and oldest >= self._waiting[1]:
+                self._settled, self._waiting = self._waiting[0], None
+            if oldest >= next_one or last < self._settled:  # nobody is at it; or another server, which knows less
+                self._settled, self._waiting = last, None
+            elif self._waiting is None:
+                self._waiting = (last, next_one)
+            return self._settled, last
+
+
+def read_arrivals(
+    connection: Connection,
+    query: ListQuery,
+    after: int | None,
+    settled: Settled,
+    fits: Callable[[bytes], bool] | None,
+    view: Callable[[bytes], bytes] | None = None,
+) -> Arrivals:
+    """The next records to arrive that a query asks for: its limit, and 64 MiB, at most; a single one is never too large."""
+    end, last = settled.read(connection)
+    if after is None or after > last:  # from now on; also after a failover to a server that knows less
+        return Arrivals([], str(last))
+    if after >= end:
+        return Arrivals([], str(after))
+    # Of many that others sent, some at a time.
+    end = min(end, after + SCANNED_AT_ONCE)
+    conditions = conditions_of(connection, query)
+    columns = operations.c
+    found: list[tuple[str, bytes]] = []
+    if conditions is not None:
+        statement = select(columns.seq, columns.body).where(columns.seq > after, columns.seq <= end, *conditions)
+        size = 0
+        with connection.execute(statement.order_by(columns.seq), execution_options={"yield_per": 100}) as rows:
+            for seq, body in rows:
+                size += len(body)
+                if len(found) == query.limit or (found and size > REPLY_MAX_BYTES):
+                    return Arrivals(found, found[-1][0])
+                if fits is None or fits(body):
+                    found.append((str(seq), body if view is None else view(body)))
+    return Arrivals(found, str(end))
+
+
+def read_after(cursor: str | None) -> int | None:
+    """The number that a cursor of arrivals spells.
+
+    Raises:
+        QueryError: It spells none; names ``after``.
+    """
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(_MOST))) or int(cursor) > _MOST:
+        raise QueryError("after", "is not the id of a record that arrived")
+    return int(cursor)

@@ -1,0 +1,96 @@
+"""What the parameters of a URL ask for, route by route; see ``read_values`` for what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from trio_oplog._errors import QueryError
+from trio_oplog._listing import (
+    LIMIT_MAX,
+    LIST_PARAMETERS,
+    ListQuery,
+    StatisticsQuery,
+    ValueReader,
+    read_bool,
+    read_text,
+    read_time,
+    read_values,
+    required,
+)
+
+Given = Iterable[tuple[str, str]]
+
+_PLACE: Final = frozenset({"limit", "cursor"})
+_TIMES: Final = frozenset({"since", "until"})
+
+
+def _without(names: frozenset[str]) -> dict[str, ValueReader]:
+    return {name: reader for name, reader in LIST_PARAMETERS.items() if name not in names}
+
+
+_ONE: Final[Mapping[str, ValueReader]] = {"workspace_id": read_text}
+_STATISTICS: Final[Mapping[str, ValueReader]] = {
+    **_without(_PLACE | {"q", "id", "thread_id"}),
+    "by": read_text,
+}
+_LIVE: Final[Mapping[str, ValueReader]] = {**_without(_PLACE | _TIMES), "after": read_text}
+_EXPORT: Final[Mapping[str, ValueReader]] = {**_without(frozenset({"limit"})), "format": read_text}
+_PRUNE: Final[Mapping[str, ValueReader]] = {"workspace_id": read_text, "before": read_time, "dry_run": read_bool}
+
+FORMATS: Final = ("ndjson", "csv")
+
+
+class Live(NamedTuple):
+    """What a live tail shows, and from where on."""
+
+    query: ListQuery
+    after: str | None
+
+
+class Export(NamedTuple):
+    """What an export has, and how it is written."""
+
+    query: ListQuery
+    format: str
+
+
+class Prune(NamedTuple):
+    """What is to be deleted."""
+
+    before: datetime
+    workspace_id: str | None
+    dry_run: bool
+
+
+def read_workspace(given: Given) -> str:
+    """The workspace that is asked for, where that is all."""
+    return str(required(read_values(given, _ONE), "workspace_id")["workspace_id"])
+
+
+def read_statistics_query(given: Given) -> StatisticsQuery:
+    """What is to be counted."""
+    return StatisticsQuery(**required(read_values(given, _STATISTICS), "workspace_id", "by"))
+
+
+def read_live(given: Given) -> Live:
+    """What a live tail shows."""
+    values = required(read_values(given, _LIVE), "workspace_id")
+    after = values.pop("after", None)
+    return Live(ListQuery(**values, limit=LIMIT_MAX), after)
+
+
+def read_export(given: Given) -> Export:
+    """What an export has."""
+    values = required(read_values(given, _EXPORT), "workspace_id")
+    chosen = values.pop("format", FORMATS[0])
+    if chosen not in FORMATS:
+        raise QueryError("format", f"must be one of {', '.join(FORMATS)}")
+    return Export(ListQuery(**values, limit=LIMIT_MAX), chosen)
+
+
+def read_prune(given: Given) -> Prune:
+    """What is to be deleted."""
+    values = required(read_values(given, _PRUNE), "before")
+    return Prune(values["before"], values.get("workspace_id"), values.get("dry_run", False))

@@ -1,0 +1,325 @@
+"""Reading records: by every filter, the newest first, as far as anybody goes on.
+
+The cost must not grow with the store.  So the rollups, which say how many records each series has in each day, tell where to
+look: a filter that fits nothing reads no record, and a rare one reads the days that have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from attrs import frozen
+from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+
+from trio_oplog._listing import ListQuery
+from trio_oplog._operation import CHECK_SOURCE
+from trio_oplog.collector._cells import DAY, HOUR, day_of
+from trio_oplog.collector._positions import Position
+from trio_oplog.collector._rows import MICROSECONDS, key, microseconds
+from trio_oplog.collector._schema import operations, rollups, series, workspaces
+from trio_oplog.collector._writing import id_digest
+
+ANY_APPROVAL: Final = "any"
+"""The value of the filter ``approval`` that fits whatever was decided."""
+
+_LISTED: Final = 1_000
+"""Up to so many series are named one by one; more are left to the database to find."""
+_DENSE: Final = 16
+"""Where at least every so many-th record of a day fits, reading the day in order is quicker than picking them and sorting."""
+
+
+Found: TypeAlias = tuple[int, int, bytes]
+"""A record that was found: its position (see there) and its bytes.  Plain, since a search makes millions of them."""
+
+
+@frozen
+class _Asked:
+    """A query in the terms of the tables.
+
+    Attributes:
+        workspace: Its number.
+        labels: Conditions on ``series``; empty where none was given.
+        others: Conditions on ``operations`` besides labels and time.
+        kind: The kind of the series whose rollups say where records are.
+        counted: Conditions on these series.
+        is_exact: Whether those rollups count just what is looked for, and not more.
+        since, until: In microseconds since 1970; the end is not in it.
+    """
+
+    workspace: int
+    labels: list[ColumnElement[bool]]
+    others: list[ColumnElement[bool]]
+    kind: str
+    counted: list[ColumnElement[bool]]
+    is_exact: bool
+    since: int | None
+    until: int | None
+
+
+def scan(connection: Connection, query: ListQuery, before: Position | None, need: int) -> Iterator[Found]:
+    """The records that a query asks for, the newest first: by ``started_at``, then by arrival.
+
+    Every condition is looked at but ``q``, ``cursor`` and ``limit``.
+
+    Args:
+        connection: What to read from; one that several rows may be read from at a time.
+        query: What is asked for.
+        before: Only those after this one in the order of the list.
+        need: About how many will be taken; as many are read at a time.
+    """
+    asked = _ask(connection, query)
+    if asked is None:
+        return
+    if query.id is not None:
+        yield from _scan_id(connection, asked, query, before)
+        return
+    picked = _pick(connection, asked)
+    if picked is not None and not picked:
+        return
+    for begin, end, is_dense in _windows(connection, asked, picked, before, need):
+        in_order = picked is None or asked.others or is_dense
+        choose = _in_order if in_order else _PICKED[connection.dialect.name]
+        while True:
+            taken = 0
+            for found in _run(connection, choose(asked, picked or [], begin, end, before), need):
+                yield found
+                taken += 1
+            if taken < need:
+                break
+            before = Position(found[0], found[1])
+
+
+def read_one(connection: Connection, workspace_id: str, operation_id: str) -> bytes | None:
+    """The bytes of one record, if it is there."""
+    found = next(scan(connection, ListQuery(workspace_id=workspace_id, id=operation_id), None, 1), None)
+    return None if found is None else found[2]
+
+
+def read_workspaces(connection: Connection) -> list[str]:
+    """The names of the workspaces that ever had a record, in order."""
+    return list(connection.scalars(select(workspaces.c.name).order_by(workspaces.c.name)))
+
+
+def read_number(connection: Connection, workspace_id: str) -> int | None:
+    """The number of a workspace."""
+    return connection.scalar(select(workspaces.c.number).where(workspaces.c.name == key(workspace_id)))
+
+
+def label_conditions(query: Any) -> list[ColumnElement[bool]]:
+    """The conditions of a query on the labels of its records."""
+    columns = series.c
+    found = [
+        columns[name] == key(value)
+        for name in ("tool", "env_id", "source", "outcome", "client")
+        if (value := getattr(query, name)) is not None
+    ]
+    if query.approval == ANY_APPROVAL:
+        found.append(columns.approval.is_not(None))
+    elif query.approval is not None:
+        found.append(columns.approval == key(query.approval))
+    return found
+
+
+def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
+    workspace = read_number(connection, query.workspace_id)
+    if workspace is None:
+        return None
+    labels = label_conditions(query)
+    others = []
+    if query.user_id is not None:
+        others.append(operations.c.user_id == key(query.user_id))
+    if query.thread_id is not None:
+        others.append(operations.c.thread_id == key(query.thread_id))
+    in_series = [] if query.is_error is None else [series.c.is_error == query.is_error]
+    if query.source is None and query.id is None and (unasked := _checks(connection, workspace)):
+        if labels or in_series:
+            labels.append(series.c.source != CHECK_SOURCE)
+        else:
+            others.append((operations.c.series + 0).not_in(unasked))
+    if query.user_id is not None:
+        kind, counted = "user", [series.c.user_id == key(query.user_id), *in_series]
+    elif labels:
+        kind, counted = "call", [*labels, *in_series]
+    else:
+        kind, counted = "all", in_series
+    return _Asked(
+        workspace,
+        [*labels, *in_series],
+        others,
+        kind,
+        counted,
+        is_exact=query.thread_id is None and not (labels and query.user_id is not None),
+        since=None if query.since is None else microseconds(query.since),
+        until=None if query.until is None else microseconds(query.until),
+    )
+
+
+def _checks(connection: Connection, workspace: int) -> list[int]:
+    """The series of the test records of ``trio-oplog check``, which only whoever asks for them gets."""
+    mine = (series.c.workspace == workspace, series.c.kind == "call", series.c.source == CHECK_SOURCE)
+    return list(connection.scalars(select(series.c.number).where(*mine)))
+
+
+def conditions_of(connection: Connection, query: ListQuery) -> list[ColumnElement[bool]] | None:
+    """What a query asks of a record besides its time and its text, for whoever reads by arrival; ``None`` if nothing fits."""
+    asked = _ask(connection, query)
+    if asked is None:
+        return None
+    # By an expression, no index is asked for it: the order of arrival is the one that counts.
+    found = [operations.c.workspace + 0 == asked.workspace, *asked.others]
+    if asked.labels:
+        found.append((operations.c.series + 0).in_(_call_series(asked)))
+    return found
+
+
+def _pick(connection: Connection, asked: _Asked) -> list[int] | None:
+    """The series whose records fit; ``None`` when every one does."""
+    if not asked.labels:
+        return None
+    return list(connection.scalars(_call_series(asked)))
+
+
+def _call_series(asked: _Asked) -> Select[int]:
+    return select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == "call", *asked.labels)
+
+
+def _scan_id(connection: Connection, asked: _Asked, query: ListQuery, before: Position | None) -> Iterator[Found]:
+    columns = operations.c
+    conditions = [
+        columns.workspace == asked.workspace,
+        columns.id == key(str(query.id)),
+        *asked.others,
+        *_between(asked.since, asked.until),
+    ]
+    if connection.dialect.name == "postgresql":
+        # No index of the partitions has the id; its time leads to one of them.
+        digest = id_digest(key(query.workspace_id), key(str(query.id)))
+        time = connection.exec_driver_sql("SELECT started_at FROM operation_ids WHERE digest = %s::uuid", (digest,)).scalar()
+        conditions.append(columns.started_at == time)
+    if asked.labels:
+        conditions.append(columns.series.in_(_call_series(asked)))
+    if before is not None:
+        conditions.append(_earlier(before))
+    yield from _run(connection, select(columns.started_at, columns.seq, columns.body).where(*conditions), 1)
+
+
+def _windows(
+    connection: Connection, asked: _Asked, picked: Sequence[int] | None, before: Position | None, need: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Where to look, the newest first: begin and end in microseconds, and whether much of what is there fits.
+
+    Each window has as many records as are needed, as far as the rollups tell, and the windows grow, so that their number
+    stays small where the rollups count too much.
+    """
+    days = _days(connection, asked, asked.kind, asked.counted, before)
+    everything = dict(_days(connection, asked, "all", [], before)) if picked else {}
+    size, begin = 1, 0
+    while begin < len(days):
+        end, there = begin, 0
+        while end < len(days) and (end - begin < size or (asked.is_exact and there < need)):
+            there += days[end][1]
+            end += 1
+        window = days[begin:end]
+        total = sum(everything.get(day, 0) for day, _ in window)
+        first, last = window[-1][0] * MICROSECONDS, (window[0][0] + DAY) * MICROSECONDS
+        yield first, last, there * _DENSE >= total
+        size, begin = 2 * size, end
+
+
+def _days(
+    connection: Connection, asked: _Asked, kind: str, counted: list[ColumnElement[bool]], before: Position | None
+) -> list[tuple[int, int]]:
+    """The days that have records of some series, the newest first, and how many were stored."""
+    columns = rollups.c
+    conditions = [columns.workspace == asked.workspace, columns.kind == kind, columns.span == DAY]
+    if counted:
+        mine = select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == kind, *counted)
+        conditions.append(columns.series.in_(mine))
+    if asked.since is not None:
+        conditions.append(columns.start >= day_of(asked.since))
+    if asked.until is not None:
+        conditions.append(columns.start <= day_of(asked.until - 1))
+    if before is not None:
+        conditions.append(columns.start <= day_of(before.started_at))
+    statement = select(columns.start, func.sum(columns.count)).where(*conditions)
+    statement = statement.group_by(columns.start).order_by(columns.start.desc())
+    return [(start, int(there)) for start, there in connection.execute(statement)]
+
+
+def _in_order(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """By an index that has the order of time: that of the workspace, of the user or of the thread."""
+    columns = operations.c
+    conditions = [columns.workspace == asked.workspace, *asked.others, *_in_time(asked, begin, end, before)]
+    if picked:
+        # By an expression, no index is asked for it.
+        conditions.append(_one_of(columns.series + 0, asked, picked))
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by(columns.started_at.desc(), columns.seq.desc())
+
+
+def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """SQLite: the hours that have some, and in each of them what fits, by the index of time, which has the series too."""
+    columns, cells = operations.c, rollups.c
+    counted = [cells.workspace == asked.workspace, cells.kind == "call", cells.span == HOUR]
+    in_window = cells.start.between(begin // MICROSECONDS, end // MICROSECONDS - 1)
+    hours = select(cells.start).where(*counted, in_window, _one_of(cells.series, asked, picked)).distinct().subquery()
+    first = hours.c.start * MICROSECONDS
+    time: ColumnElement[int] = columns.started_at + 0  # an expression, so that the index is asked for the hours
+    conditions = [
+        columns.workspace == asked.workspace,
+        columns.started_at >= first,
+        columns.started_at < first + HOUR * MICROSECONDS,
+        _one_of(columns.series + 0, asked, picked),
+        *([] if asked.since is None else [time >= asked.since]),
+        *([] if asked.until is None else [time < asked.until]),
+        *([] if before is None else [tuple_(time, columns.seq) < tuple_(*before)]),
+    ]
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by(time.desc(), columns.seq.desc())
+
+
+def _by_series(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+    """PostgreSQL: by the index of series, and then sorted; an expression for an order asks for no other index."""
+    columns = operations.c
+    conditions = [_one_of(columns.series, asked, picked), *_in_time(asked, begin, end, before)]
+    statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
+    return statement.order_by((columns.started_at + 0).desc(), columns.seq.desc())
+
+
+def _in_time(asked: _Asked, begin: int, end: int, before: Position | None) -> list[ColumnElement[bool]]:
+    """One condition for either end: of more, SQLite thinks that the index of time must be the best one."""
+    columns = operations.c
+    begin = begin if asked.since is None else max(begin, asked.since)
+    end = end if asked.until is None else min(end, asked.until)
+    is_last = before is not None and before.started_at < end
+    return [columns.started_at >= begin, _earlier(before) if before is not None and is_last else columns.started_at < end]
+
+
+def _earlier(position: Position) -> ColumnElement[bool]:
+    """After a position in the order of lists."""
+    place: ColumnElement[Any] = tuple_(operations.c.started_at, operations.c.seq)
+    return place < tuple_(*position)
+
+
+_PICKED: Final = {"sqlite": _by_hours, "postgresql": _by_series}
+
+
+def _one_of(column: ColumnElement[int], asked: _Asked, picked: list[int]) -> ColumnElement[bool]:
+    return column.in_(picked if len(picked) <= _LISTED else _call_series(asked))
+
+
+def _between(begin: int | None, end: int | None) -> list[ColumnElement[bool]]:
+    time = operations.c.started_at
+    return [*([] if begin is None else [time >= begin]), *([] if end is None else [time < end])]
+
+
+def _run(connection: Connection, statement: Select[Any], need: int) -> Iterator[Found]:
+    with connection.execute(statement.limit(need), execution_options={"yield_per": min(need, _AT_ONCE)}) as rows:
+        for row in rows:
+            started_at, seq, body = row
+            yield started_at, seq, body
+
+
+_AT_ONCE: Final = 100
+"""So many rows are taken from the database at a time: each may have megabytes."""

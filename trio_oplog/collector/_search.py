@@ -1,0 +1,80 @@
+"""What a reader may see of a record, and whether that holds a text: in the tool, the arguments or the summary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from trio_oplog import _wire
+from trio_oplog._errors import WireError
+
+_ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def holds(wanted: str, *, payload: bool = True) -> Callable[[bytes], bool]:
+    """A function that says whether the bytes of a record hold a text, whatever the case.
+
+    Arguments are searched twice: as the JSON that they are, and with the escapes in it read.
+
+    Args:
+        wanted: The text.
+        payload: Whether arguments and summaries are searched, besides the tool.
+    """
+    wanted = wanted.lower()
+    # In a record the text stands as it is, or as JSON spells it.  Nearly every record is told by these two.
+    spelled = json.dumps(wanted, ensure_ascii=False)[1:-1]
+    spellings = (wanted,) if spelled == wanted else (wanted, spelled)
+
+    def fits(body: bytes) -> bool:
+        text = body.decode("utf-8", "replace").lower()
+        # What JSON may write for a character besides the character and what our own encoder writes.
+        is_odd = "\\" in text and ("\\u" in text or "\\/" in text)
+        return (is_odd or any(each in text for each in spellings)) and _holds(body, wanted, payload=payload)
+
+    return fits
+
+
+def without_payload(body: bytes) -> bytes:
+    """A record without its arguments and its result, without what may quote them, and without what they could be guessed by.
+
+    What goes are the arguments, their size and digest, the summary and its digest, the title and the reason of an approval.
+
+    Args:
+        body: The bytes of a record that the store has.
+    """
+    operation = _wire.decode(body)
+    meta, approval = operation.result_meta, operation.approval
+    return _wire.encode(
+        attrs.evolve(
+            operation,
+            arguments=None,
+            arguments_meta=None,
+            result_summary=None,
+            result_meta=None if meta is None else attrs.evolve(meta, sha256=None, title=None),
+            approval=None if approval is None else attrs.evolve(approval, reason=None),
+        )
+    )
+
+
+def _holds(body: bytes, wanted: str, *, payload: bool) -> bool:
+    try:
+        operation = _wire.decode(body)
+    except WireError:
+        return False
+    if not payload:
+        return wanted in operation.tool.lower()
+    arguments = (operation.arguments or b"").decode("utf-8", "replace")
+    texts = (operation.tool, operation.result_summary or "", arguments, unescaped(arguments))
+    return any(wanted in text.lower() for text in texts)
+
+
+def unescaped(text: str) -> str:
+    """JSON text with the escapes in its strings read: no JSON any more, but what people see."""
+    read = _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else _SHORT.get(match[2], match[2]), text)
+    # Two escapes that are one character.
+    return read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
