@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ["tap", "delivery", "imports", "gateway", "start"]
+NAMES = ["tap", "delivery", "imports", "gateway", "http", "start"]
 
 
 def main() -> None:
