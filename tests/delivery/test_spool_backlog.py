@@ -172,3 +172,19 @@ async def test_a_client_that_is_closed_looks_once_and_takes_over_what_it_has_roo
         await backlog._take_over(backlog._folder)
     await backlog.close()
     assert sorted(len(waiting(path)) for path in (backlog._path, *left) if path.exists()) == [1, 1]
+
+
+async def test_a_client_whose_own_file_cannot_be_used_leaves_those_of_others_alone(tmp_path):
+    backlog, _ = new_backlog(SpoolFolder(tmp_path))
+    left, lock = backlog._folder.claim()
+    with closing(SpoolFile.open(left, 10, "http://x/")) as file:
+        file.commit([sealed("a", "a", 100)], [], [])
+    lock.release()
+    await backlog.open()
+    backlog._file, own = None, backlog._file
+    abandoned = backlog._folder.take_over(left)
+    await backlog._move_in(abandoned)
+    abandoned.release()
+    own.close()
+    await backlog.close()
+    assert waiting(left) == ["a"]

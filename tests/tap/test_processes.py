@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ WAITS = "write(b'%d\\n' % os.getpid())\nwhile True: time.sleep(600)"
 
 
 def outcomes(store: Path) -> list[tuple[str, str | None]]:
-    with sqlite3.connect(store) as database:
+    with closing(sqlite3.connect(store)) as database:  # which may not be a store yet
         bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM operations ORDER BY seq")]
-    database.close()
     return [(body["request_id"], body.get("result_meta", {}).get("outcome")) for body in bodies]
 
 

@@ -86,8 +86,7 @@ class LineFrames:
                 await self._outgoing.send_all(data)
             except trio.ClosedResourceError as error:
                 raise trio.BrokenResourceError from error
-            if data:
-                self._unterminated = not data.endswith(b"\n")
+            self._unterminated = not data.endswith(b"\n") if data else self._unterminated
 
     async def send_closed(self, closed: Closed) -> None:  # noqa: ARG002 - the interface's
         """See ``FrameStream.send_closed``: a byte stream can only end; the code and the reason are lost."""
