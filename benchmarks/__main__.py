@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ["tap", "delivery", "otlp", "imports", "gateway", "start"]
+NAMES = ["tap", "delivery", "otlp", "imports", "gateway", "http", "start"]
 
 
 def main() -> None:
