@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ class Running:
 @asynccontextmanager
 async def gateway(store: Path, *arguments: str, listen: str = "127.0.0.1:0") -> AsyncIterator[Running]:
     """A gateway in a process of its own; SIGTERM ends it, and what it said then is in ``said``."""
-    command = [sys.executable, "-m", "trio_oplog", "gateway", "--listen", listen, "--to", f"sqlite:///{store}", *arguments]
+    named = [value for option, value in pairwise(arguments) if option == "--to" and not value.startswith("otlp+")]
+    to = () if named else ("--to", f"sqlite:///{store}")
+    command = [sys.executable, "-m", "trio_oplog", "gateway", "--listen", listen, *to, *arguments]
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
     with trio.fail_after(60):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -232,6 +233,14 @@ def test_what_cannot_be_is_said_in_one_line_without_a_secret(
     assert done.stderr.count("\n") == 1
     assert problem in done.stderr
     assert "k3y" not in done.stderr
+
+
+async def test_a_port_for_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = ["--listen", "127.0.0.1:0", "--to", f"sqlite:///{tmp_path}/log", "--metrics", address, "--", "cat"]
+        done = await run([sys.executable, "-m", "trio_oplog", "gateway", *options])
+    assert (done.stderr.decode(), done.returncode) == (f"trio-oplog: cannot listen on {address}: Address already in use\n", 1)
 
 
 def test_what_cannot_show_operations_is_no_destination_of_a_list() -> None:

@@ -39,7 +39,10 @@ async def test_a_connection_is_used_again_when_its_response_has_ended_and_not_be
 async def test_what_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http_connections, "KEEP_IDLE", 0.05)
     async with connected() as (connections, served):
-        await (await ask(connections, served.port)).aclose()
+        response = await ask(connections, served.port)
+        await response.aread()
+        await response.aclose()
+        assert served.server.statistics().open_connections == 1
         while served.server.statistics().open_connections:
             await trio.sleep(0.01)
             await connections.close_idle()

@@ -95,6 +95,23 @@ async def test_an_upstream_that_takes_too_long_to_accept_is_a_504(monkeypatch: p
         assert (await read_all(stream)).startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
 
 
+async def test_a_call_that_is_redirected_and_sent_again_is_one_call() -> None:
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["path"].endswith("/"):
+            await answer(scope, receive, send)
+            return
+        await read_body(receive)
+        there = b"http://127.0.0.1:%d/mcp/" % scope["server"][1]
+        await send(START | {"status": 307, "headers": [(b"location", there), (b"content-length", b"0")]})
+        await send(part(more=False))
+
+    async with fronting(app) as found, http() as client:
+        reply = await client.post(found.url, content=call(1))
+        assert (reply.status_code, reply.headers["location"]) == (307, "/mcp/")
+        assert (await client.post(found.url + "/", content=call(1))).content == result(1)
+    assert [(operation.tool, operation.is_error) for operation in found.recorded] == [("echo", False)]
+
+
 async def test_a_request_that_is_too_long_is_refused_and_the_upstream_is_not_to_blame(caplog: pytest.LogCaptureFixture) -> None:
     async with fronting(echo, max_body=100) as found, http() as client:
         reply = await client.post(found.url, content=bytes(101))
