@@ -36,7 +36,18 @@ SERVERS = {
         "1",
         APP,
     ],
-    "hypercorn on Trio": ["hypercorn", "--bind", "127.0.0.1:{port}", "--worker-class", "trio", "--graceful-timeout", "1", APP],
+    "hypercorn on Trio": [
+        "hypercorn",
+        "--bind",
+        "127.0.0.1:{port}",
+        "--worker-class",
+        "trio",
+        "--workers",
+        "0",
+        "--graceful-timeout",
+        "1",
+        APP,
+    ],
 }
 
 
