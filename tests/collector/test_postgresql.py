@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from trio_oplog import ListQuery, Operation, StoreError
-from trio_oplog.collector import StatisticsQuery, Store, open_store
+from trio_oplog.collector import Arrivals, StatisticsQuery, Store, open_store
 from trio_oplog.collector._partitions import partition_of
 
 MakeOperation = Callable[..., Operation]
@@ -308,12 +308,30 @@ async def test_whoever_watches_waits_for_a_number_that_is_given_out_and_not_comm
                 after = arrived.next
             slow.commit()
             with psycopg.connect(url) as slower:
-                # Whoever begins later holds up later numbers only.
-                slower.execute("INSERT INTO workspaces (number, name) VALUES (1001, 'slower')")
+                # Whoever takes a number later holds up later numbers only.
+                slower.execute("SELECT nextval('operations_arrival')")
                 arrived = await store.arrivals(EVERYTHING, after)
                 assert len(arrived.records) == 1
                 slower.rollback()
         assert (await store.arrivals(EVERYTHING, arrived.next)).records == []
+
+
+async def test_whoever_watches_waits_for_the_newest_transaction_of_all(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    # It is in no snapshot of the database's, as no later one has ended.
+    async with open_store(url) as store:
+        await store.add([make_operation()])
+        after = (await store.arrivals(EVERYTHING)).next
+        with psycopg.connect(url) as slow:
+            slow.execute(
+                "INSERT INTO operations (workspace, series, id, started_at, body) "
+                "SELECT workspace, series, 'slow', started_at, body FROM operations"
+            )
+            for _ in range(3):
+                assert await store.arrivals(EVERYTHING, after) == Arrivals([], after)
+            slow.commit()
+        assert len((await store.arrivals(EVERYTHING, after)).records) == 1
 
 
 async def test_whoever_watches_goes_on_with_a_server_that_knows_less(

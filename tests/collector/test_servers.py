@@ -36,7 +36,18 @@ SERVERS = {
         "1",
         APP,
     ],
-    "hypercorn on Trio": ["hypercorn", "--bind", "127.0.0.1:{port}", "--worker-class", "trio", "--graceful-timeout", "1", APP],
+    "hypercorn on Trio": [
+        "hypercorn",
+        "--bind",
+        "127.0.0.1:{port}",
+        "--worker-class",
+        "trio",
+        "--workers",
+        "0",
+        "--graceful-timeout",
+        "1",
+        APP,
+    ],
 }
 
 
@@ -53,7 +64,7 @@ async def test_the_app_runs_on_servers_of_others_and_their_stop_ends_a_live_tail
         process = await trio.lowlevel.open_process(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
             url = f"http://127.0.0.1:{port}"
-            async with http_client(base_url=url, headers={"X-Internal-Secret": SECRET}) as http:
+            async with http_client(base_url=url, headers={"X-Internal-Secret": SECRET}, timeout=60) as http:
                 await until_ready(http)
                 stream = await trio.open_tcp_stream("127.0.0.1", port)
                 async with stream:
@@ -79,7 +90,7 @@ async def until_ready(http: httpx.AsyncClient) -> None:
     while True:
         try:
             reply = await http.get("/readyz")
-        except httpx.ConnectError:
+        except httpx.TransportError:
             await trio.sleep(0.05)
         else:
             assert reply.json() == {"status": "ok"}

@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from trio_oplog.__main__ import main
+from trio_oplog._cli import main
 from trio_oplog.collector import create_app, open_store
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

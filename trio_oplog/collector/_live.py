@@ -1,7 +1,9 @@
 """Records in the order of their arrival, for whoever watches: each once, none passed over.
 
 SQLite knows one writer, so what has a number is there.  On PostgreSQL a transaction may take a number and commit after a later
-number was seen.  Numbers are *settled* up to one that was given out before every transaction that still runs began.
+number was seen.  Numbers are *settled* up to one when every transaction that may have taken one up to it has ended.  Which
+do is told by the lock on the sequence that ``nextval`` takes and that is held to the end of the transaction.  The database's own
+snapshots do not tell: one that is newer than all that have ended is in none of them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ _MOST: Final = 1 << 62
 
 _LAST_SQLITE = text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'operations'")
 _LAST_POSTGRESQL = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM operations_arrival")
-_RUNNING = text("SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() AS s")
+_RUNNING = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted "
+    "AND relation = 'operations_arrival'::regclass "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @frozen
@@ -45,8 +51,8 @@ class Settled:
     def __init__(self) -> None:
         self._lock = Lock()
         self._settled = 0
-        # The last number at some time, and the first transaction that had not begun by then.
-        self._waiting: tuple[int, int] | None = None
+        # The last number at some time, and the transactions that may have had one up to it by then and not have ended.
+        self._waiting: tuple[int, frozenset[str]] | None = None
 
     def read(self, connection: Connection) -> tuple[int, int]:
         """The last number that is settled, and the last one that was given out.
@@ -58,15 +64,19 @@ class Settled:
             last = int(connection.scalar(_LAST_SQLITE))
             return last, last
         with self._lock:
-            # In this order: whoever has a number up to the last one was running already when the second statement looked.
+            # In this order: whoever has a number up to the last one has the lock by the second statement, or has ended.
             last = int(connection.scalar(_LAST_POSTGRESQL))
-            oldest, next_one = connection.execute(_RUNNING).one()
-            if self._waiting is not None and oldest >= self._waiting[1]:
+            if last < self._settled:  # another server, which knows less
+                self._settled, self._waiting = last, None
+            if last == self._settled:
+                return last, last
+            running = frozenset(connection.scalars(_RUNNING))
+            if self._waiting is not None and not running & self._waiting[1]:
                 self._settled, self._waiting = self._waiting[0], None
-            if oldest >= next_one or last < self._settled:  # nobody is at it; or another server, which knows less
+            if not running:
                 self._settled, self._waiting = last, None
             elif self._waiting is None:
-                self._waiting = (last, next_one)
+                self._waiting = (last, running)
             return self._settled, last
 
 
