@@ -15,12 +15,13 @@ import trio_oplog
 
 PACKAGE = Path(trio_oplog.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE_ROOMS = ("_recording", "_delivery", "_listing", "_tap")
+PRIVATE_ROOMS = ("_recording", "_delivery", "_listing", "_tap", "_client_config")
 # What a room must not import, because it is none of its business.
 FORBIDDEN = {
     "_recording": ("trio", "httpx", "anyio", "trio_oplog._delivery", "trio_oplog._listing"),
     "_delivery": ("trio_oplog._recording.dialects", "trio_oplog._listing", "trio_oplog.collector"),
     "_listing": ("trio_oplog._delivery", "trio_oplog.collector"),
+    "_client_config": ("trio", "click", "rich", "trio_oplog._cli", "trio_oplog._tap", "trio_oplog._recording"),
     "collector": ("trio_oplog._delivery", "trio_oplog.Client"),
 }
 

@@ -31,6 +31,7 @@ class _Command(NamedTuple):
 _COMMANDS: Final = {
     "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
+    "adopt": _Command("trio_oplog._cli.adopt", "cli", "Put wrap in front of every server that your MCP clients have configured."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put WebSocket clients through to a server and record every call."),
     "check": _Command("trio_oplog._cli.check", "cli", "Say what is configured, and whether operations reach the store."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway."),
