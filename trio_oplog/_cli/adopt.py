@@ -122,9 +122,10 @@ def _program() -> str:
     beside = Path(sys.executable).with_name(PROGRAM_NAME)
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(PROGRAM_NAME)
     if found is None:
-        raise click.ClickException(
-            f"{PROGRAM_NAME} is neither beside {sys.executable} nor on your PATH, so no client could start it"
-        )
+        where = f"neither beside {sys.executable} nor on your PATH"
+        raise click.ClickException(f"{PROGRAM_NAME} is {where}, so no client could start it.")
+    if not found.isprintable():
+        raise click.ClickException(f"The path of {PROGRAM_NAME} has characters that no configuration can hold.")
     return os.path.abspath(found)  # not resolved: a link survives an update
 
 

@@ -82,7 +82,8 @@ class Backups:
         folder = self._folder_of(file)
         path = folder / _name(after, before)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (self._folder.parent, self._folder, folder):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
             for old in folder.glob(f"{_digest(after)}-*{_SUFFIX}"):
                 old.unlink()  # of another file that came to the same; this one is newer
             about = {"file": str(file), "urls": self.urls(file) | dict(urls)}

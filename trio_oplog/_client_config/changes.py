@@ -57,6 +57,6 @@ def changed(value: Any, changes: Iterable[Change]) -> Any:
                 holder[last][:0] = words
             case Add(_, words, _):
                 holder[last] = list(words)
-            case Remove(_, number):
-                del holder[last][:number]
+            case _:
+                del holder[last][: change.number]
     return value

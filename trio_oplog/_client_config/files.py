@@ -50,6 +50,8 @@ class ConfigFile:
             self._state, self.data = _read(self.path)
         except FileNotFoundError:
             raise UnusableError("is not there") from None
+        except IsADirectoryError:
+            raise UnusableError("is no regular file") from None
         except (OSError, RuntimeError) as error:  # the latter for links in a circle
             raise UnusableError(f"cannot be read: {_words(error)}") from None
         editor = next(_editors(path, self.path), None)

@@ -14,7 +14,6 @@ from trio_oplog._client_config.spans import Edit, Member, Node, edited
 _SPACE: Final = re.compile(r"(?:[ \t\r\n]|//[^\r\n]*|/\*.*?\*/)*+", re.DOTALL)
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*+"')
 _SCALAR: Final = re.compile(r"[-+.0-9A-Za-z]+")
-_CONSTANTS: Final = {"true": True, "false": False, "null": None}
 
 
 class JsonDocument:
@@ -114,8 +113,6 @@ class _Reader:
         return text
 
     def _loads(self, literal: str) -> Any:
-        if literal in _CONSTANTS:
-            return _CONSTANTS[literal]
         try:
             return json.loads(literal, parse_constant=_refuse)
         except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from trio_oplog._client_config.changes import Add, Change, Insert, Keys, Remove, Replace
+from trio_oplog._client_config.changes import Add, Change, Insert, Keys, Replace
 
 Edit: TypeAlias = tuple[int, int, str]
 """What lies between two places of a text gives way to another text."""
@@ -82,8 +82,8 @@ def _edits(
             return [(node.start, node.end, literal(word))]
         case Insert(_, words):
             return [_insertion(text, node, [literal(word) for word in words])]
-        case Remove(_, number):
-            return _removal(node, number)
+        case _:
+            return _removal(node, change.number)
 
 
 def _insertion(text: str, node: Node, literals: Sequence[str]) -> Edit:
