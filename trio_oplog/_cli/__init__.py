@@ -88,6 +88,9 @@ class _Group(click.Group):
         extra["standalone_mode"] = False
         try:
             sys.exit(super().main(args, prog_name, **extra))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(0)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else "trio-oplog"
             _leave(2, path, f"{error.format_message()}{_where_it_stands(error)} Try '{path} --help'.")

@@ -14,12 +14,10 @@ from trio_oplog.gateway import new_token
 @workspace_option
 @click.option("--user", metavar="ID", required=True, help="Who will use it.")
 def command(workspace: str, user: str) -> None:
-    r"""Make a bearer token; print its entry for the gateway's file of tokens.
+    """Make a bearer token; print its entry for the gateway's file of tokens.
 
-    The token itself goes to standard error, once: it is for the client, and it is not in the file.
-
-    \b
-        trio-oplog token --user alice >> tokens.toml
+    The token itself goes to standard error, once: it is for the client, and it is not in the file.  So this adds a user:
+    trio-oplog token --user alice >> tokens.toml
     """
     token, digest = new_token()
     click.echo("[[token]]")

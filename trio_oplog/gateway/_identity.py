@@ -106,8 +106,10 @@ class TokenFile:
         """
         try:
             content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise TokenFileError("", "is missing") from error
         except OSError as error:
-            raise TokenFileError("", error.strerror or type(error).__name__) from error
+            raise TokenFileError("", f"cannot be read: {error.strerror or type(error).__name__}") from error
         except ValueError:  # the parser's sentence would quote the file
             raise TokenFileError("", "is not TOML") from None
         return cls.parse(content)
