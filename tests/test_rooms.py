@@ -15,7 +15,7 @@ import trio_oplog
 
 PACKAGE = Path(trio_oplog.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE_ROOMS = ("_recording", "_delivery", "_otlp", "_metrics", "_listing", "_serving", "_tap")
+PRIVATE_ROOMS = ("_recording", "_delivery", "_otlp", "_metrics", "_listing", "_serving", "_tap", "_client_config")
 # What a room must not import, because it is none of its business.
 FORBIDDEN = {
     "_recording": ("trio", "httpx", "anyio", "trio_oplog._delivery", "trio_oplog._listing"),
@@ -31,6 +31,7 @@ FORBIDDEN = {
         *("httpx", "starlette", "anyio", "trio_oplog._operation", "trio_oplog._recording", "trio_oplog._delivery"),
         *("trio_oplog._listing", "trio_oplog.collector", "trio_oplog.gateway"),
     ),
+    "_client_config": ("trio", "click", "rich", "trio_oplog._cli", "trio_oplog._tap", "trio_oplog._recording"),
     "collector": ("trio_oplog._delivery", "trio_oplog.Client"),
 }
 

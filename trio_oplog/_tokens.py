@@ -42,8 +42,10 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TokenFileError("", "is missing") from error
     except OSError as error:
-        raise TokenFileError("", error.strerror or type(error).__name__) from error
+        raise TokenFileError("", f"cannot be read: {error.strerror or type(error).__name__}") from error
     except ValueError:  # the parser's sentence would quote the file
         raise TokenFileError("", "is not TOML") from None
 

@@ -182,7 +182,7 @@ def test_how_full_the_spools_are(tmp_path: Path) -> None:
         file = SpoolFile.open(folder / f"{name}.spool", 10)
         file.commit(records, [], [])
         file.close()
-    assert findings()["spools"] == [{"found": "2 files, 4 operations wait (8 bytes)"}]
+    assert findings()["spools"] == [{"found": "2 files, 4 operations waiting (8 bytes)"}]
 
     file = SpoolFile.open(folder / "a.spool", 10)
     file.commit([], [1], [DeadRow("", "1", b"{}", DropReason.REJECTED, 0.0)])
@@ -193,9 +193,9 @@ def test_how_full_the_spools_are(tmp_path: Path) -> None:
     other.close()
     found = findings()["spools"]
     assert [finding["found"].removeprefix("the spool ").removeprefix(f"{folder}/") for finding in found] == [
-        "1 operations were rejected",
+        "1 operation rejected",
         "c.spool is a database, but no spool",
         "b.spool.corrupt-20260101T000000.000000Z is damaged",
-        "1 files, 1 operations wait (2 bytes)",
+        "1 file, 1 operation waiting (2 bytes)",
     ]
     assert [bool(finding.get("remedy")) for finding in found] == [True, True, True, False]

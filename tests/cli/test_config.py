@@ -131,7 +131,10 @@ def test_a_file_gives_defaults_at_its_top_and_by_command(written: Any, tmp_path:
         ("[wrap]\nlisten = '127.0.0.1:0'", "[wrap] listen is no option: remove it"),
         ("wrap = 1", "wrap is no option"),
         ("[wrap]\nto = 5", "[wrap] to must be a string"),
-        ("to = 'ftp://x'", "to is wrong: The destination must be http://..., https://..., otlp+http(s)://... or sqlite:///path"),
+        (
+            "to = 'ftp://x'",
+            "to is wrong: The destination must be http(s)://..., otlp+http(s)://..., postgresql://... or sqlite:///path",
+        ),
         ("[wrap]\nredact = 'a'", '[wrap] redact must be an array, such as ["a", "b"]'),
         ("redact = [1]", "redact must be a string"),
         ("redact-none = 1", "redact-none must be true or false"),

@@ -100,6 +100,18 @@ async def test_one_gateway_in_front_of_another(tmp_path: Path) -> None:
     assert inner.process.returncode == outer.process.returncode == 0
 
 
+async def test_a_password_in_the_upstream_reaches_no_output(tmp_path: Path) -> None:
+    async with gateway(tmp_path / "log", "--upstream", "ws://ada:hunter2@127.0.0.1:9/x?key=hunter2") as running:
+        with pytest.raises((ConnectionClosed, InvalidStatus)):
+            async with connect(running.url, proxy=None) as client:
+                await client.recv()
+    assert running.said
+    assert "hunter2" not in running.said
+    wrong = await refused(["--upstream", "ftp://ada:hunter2@127.0.0.1/"])
+    assert b"--upstream" in wrong.stderr
+    assert b"hunter2" not in wrong.stderr
+
+
 async def test_a_second_signal_does_not_wait_for_the_grace_period(tmp_path: Path) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(600)"
     async with gateway(tmp_path / "log", "--grace", "600", "--", *PYTHON, deaf) as running:
@@ -154,7 +166,7 @@ def test_a_token_for_what_is_no_name_is_refused(user: str, workspace: str) -> No
         ([], "--upstream"),
         (["--upstream", "ws://x", "--", "cat"], "--upstream"),
         (["--upstream", "wss://"], "must be an address that begins with"),
-        (["--tokens", "/no/such/file", "--", "cat"], "the token file No such file or directory"),
+        (["--tokens", "/no/such/file", "--", "cat"], "the token file is missing"),
         (["--to", "ftp://x", "--", "cat"], "destination"),
     ],
 )

@@ -107,3 +107,16 @@ def test_no_such_command_is_a_wrong_call() -> None:
     result = CliRunner().invoke(main, ["lisst"])
     assert result.exit_code == 2
     assert result.stderr == "trio-oplog: No such command 'lisst'. Try 'trio-oplog --help'.\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["spool"]])
+def test_without_arguments_there_is_the_help_and_nothing_else(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments, prog_name="trio-oplog")
+    asked = CliRunner().invoke(main, [*arguments, "--help"], prog_name="trio-oplog")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, asked.stdout, "")
+    assert result.stdout.startswith("Usage: trio-oplog")
+
+
+@pytest.mark.parametrize("name", list(_cli._COMMANDS))
+def test_no_help_shows_the_marks_that_it_is_laid_out_with(name: str) -> None:
+    assert "\\" not in CliRunner().invoke(main, [name, "--help"]).stdout

@@ -231,8 +231,8 @@ def test_a_frame_that_lies_about_its_date_is_not_believed(run: Run, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--to", "ftp://host/"], 2, "The destination must be http://..., https://... or sqlite:///path."),
-        (["--to", "sqlite://"], 2, "The destination must be http://..., https://... or sqlite:///path."),
+        (["--to", "ftp://host/"], 2, "The destination must be http(s)://..., postgresql://... or sqlite:///path."),
+        (["--to", "sqlite://"], 2, "The destination must be http(s)://..., postgresql://... or sqlite:///path."),
         (["--to", "http://"], 2, "The destination must be an http or https URL with a host."),
         (["--to", "http://127.0.0.1:1/"], 2, "The endpoint's secret is missing: set TRIO_OPLOG_SECRET"),
         (["--to", "http://127.0.0.1:1/", "--secret-file", "/nowhere"], 2, "cannot be read from /nowhere: No such file"),

@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "laws.md"
 
 
 def test_the_documentation_has_every_law_in_the_words_of_the_check() -> None:
-    written = dict(re.findall(r"^`([A-Z_]+)`\n: (.*)$", PAGE.read_text(), flags=re.MULTILINE))
+    written = dict(re.findall(r"^`([A-Z_]+)`\n: (.*)$", PAGE.read_text().replace(r"\*", "*"), flags=re.MULTILINE))
     assert written == {law.name: law.value for law in Law}
 
 

@@ -31,6 +31,7 @@ class _Command(NamedTuple):
 _COMMANDS: Final = {
     "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
+    "adopt": _Command("trio_oplog._cli.adopt", "cli", "Put wrap in front of every server that your MCP clients have configured."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put HTTP or WebSocket clients through to a server, all on record."),
     "check": _Command("trio_oplog._cli.check", "cli", "Say what is configured, and whether operations reach the store."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway or the collector."),
@@ -88,6 +89,9 @@ class _Group(click.Group):
         extra["standalone_mode"] = False
         try:
             sys.exit(super().main(args, prog_name, **extra))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(0)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else "trio-oplog"
             _leave(2, path, f"{error.format_message()}{_where_it_stands(error)} Try '{path} --help'.")

@@ -15,6 +15,7 @@ import click
 import trio
 from click.core import ParameterSource
 
+from trio_oplog._cli.account import counted
 from trio_oplog._cli.config import CONFIG_KEY, Loaded, load, options_of
 from trio_oplog._cli.delivery import make_config
 from trio_oplog._cli.destination import Destination, default_store, open_destination
@@ -231,7 +232,7 @@ def _spools(folder: Path | None) -> Iterator[Finding]:
         files, waiting, size = files + 1, waiting + status.waiting, size + status.waiting_bytes
         if status.dead:
             remedy = f"see why with 'trio-oplog spool dead {path}', then requeue or remove them"
-            yield Finding("spools", f"{status.dead} operations were rejected", remedy=remedy)
+            yield Finding("spools", f"{counted(status.dead, 'operation')} rejected", remedy=remedy)
     for path in sorted(folder.glob("*.spool.corrupt-*[0-9]Z")):
         yield Finding("spools", f"{path} is damaged", remedy="look into it with sqlite3, then remove it")
-    yield Finding("spools", f"{files} files, {waiting} operations wait ({size} bytes)")
+    yield Finding("spools", f"{counted(files, 'file')}, {counted(waiting, 'operation')} waiting ({size} bytes)")

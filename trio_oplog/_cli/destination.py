@@ -93,7 +93,8 @@ async def open_destination(
     """Open a destination for as long as the block lasts.
 
     Args:
-        dest: ``http(s)://...`` (without a path it gets the collector's) or ``sqlite:///path``; ``None`` for ``default_store()``.
+        dest: ``http(s)://...`` (without a path it gets the collector's), ``sqlite:///path`` or
+            ``postgresql://...``; ``None`` for ``default_store()``.
         secret_file: Where the secret of an HTTP endpoint is; see ``read_secret``.
         ca_file: What an ``https`` endpoint is verified with; see ``Client``.
         must_exist: Whether to refuse to make a database file that is not there.
@@ -117,7 +118,7 @@ async def open_destination(
     try:
         store = open_store(dest or default_store())
     except ConfigError:
-        raise click.UsageError("The destination must be http://..., https://... or sqlite:///path.") from None
+        raise click.UsageError("The destination must be http(s)://..., postgresql://... or sqlite:///path.") from None
     if must_exist and store.file is not None and not store.file.exists():
         raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
     async with store:

@@ -86,7 +86,7 @@ def destination(text: str) -> str:
         click.BadParameter: It is none.
     """
     if not _SCHEME.match(text):
-        raise click.BadParameter("The destination must be http://..., https://... or sqlite:///path.")
+        raise click.BadParameter("The destination must be http(s)://..., postgresql://... or sqlite:///path.")
     return text
 
 
@@ -97,7 +97,7 @@ def store_or_receiver(text: str) -> str:
         click.BadParameter: It is none.
     """
     if not _STORE_OR_RECEIVER.match(text):
-        raise click.BadParameter("The destination must be http://..., https://..., otlp+http(s)://... or sqlite:///path.")
+        raise click.BadParameter("The destination must be http(s)://..., otlp+http(s)://..., postgresql://... or sqlite:///path.")
     return text
 
 
@@ -140,7 +140,11 @@ def workspace_option(command: F) -> F:
 def to_option(command: F) -> F:
     """The option ``--to``."""
     return click.option(
-        "--to", "dest", metavar="DEST", type=destination, help="http(s)://... or sqlite:///path; else your own store."
+        "--to",
+        "dest",
+        metavar="DEST",
+        type=destination,
+        help="http(s)://..., sqlite:///path or postgresql://...; else your own store.",
     )(command)
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trio_oplog._cli import capture
-from trio_oplog._cli.account import lost
+from trio_oplog._cli.account import counted, lost
 from trio_oplog._cli.destination import Destination, open_destination
 from trio_oplog._cli.options import ca_file_option, secret_option, to_option, workspace_option
 from trio_oplog._cli.player import Player
@@ -203,16 +203,12 @@ def _progress(frames: int) -> Iterator[Callable[[], None]]:
 
 def _summary(sessions: int, frames: int, recorded: int, account: Statistics, shown: int) -> str:
     parts = [
-        _count(sessions, "session"),
-        _count(frames, "frame"),
-        _count(recorded, "operation"),
+        counted(sessions, "session"),
+        counted(frames, "frame"),
+        counted(recorded, "operation"),
         f"{account.delivered} delivered",
         f"{sum(account.dropped.values())} dropped",
     ]
     if shown < account.delivered:
         parts.append(f"{shown} shown")
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -19,14 +19,14 @@ _EVERY = "*"
 @click.option("--role", type=click.Choice(_ROLES), help="Make one for a collector: what its user may do.")
 @click.option("--also", metavar="ID", multiple=True, help="With --role, a further workspace.  Repeatable.")
 def command(workspace: str, user: str, role: str | None, also: tuple[str, ...]) -> None:
-    r"""Make a bearer token; print its entry for the file of tokens of a gateway or, with --role, of a collector.
+    """Make a bearer token; print its entry for the file of tokens of a gateway or, with --role, of a collector.
 
-    The token itself goes to standard error, once: it is for the client, and it is not in the file. With --role, --workspace '*'
-    stands for all workspaces.
+    The token itself goes to standard error, once: it is for the client, and it is not in the file.  With --role, --workspace '*'
+    stands for all workspaces.  So this adds a user of a gateway, and a reader of a collector:
 
-    \b
-        trio-oplog token --user alice >> tokens.toml
-        trio-oplog token --user grafana --role read --workspace ws-1 >> readers.toml
+    trio-oplog token --user alice >> tokens.toml
+
+    trio-oplog token --user grafana --role read --workspace ws-1 >> readers.toml
     """
     for option, text in (("--workspace", workspace), ("--user", user), *(("--also", each) for each in also)):
         if not text.isprintable() or not text:

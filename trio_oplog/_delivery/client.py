@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import httpx
 import trio
@@ -104,7 +104,7 @@ class Client:
         batch_bytes: int = _MIB,
         queue_bytes: int = 64 * _MIB,
         record_max_bytes: int = _MIB,
-        overflow: str = "drop_newest",
+        overflow: Literal["drop_newest", "drop_oldest"] = "drop_newest",
         on_drop: Callable[[Operation, DropReason], object] | None = None,
         spool: Spool | SpoolFolder | None = None,
     ) -> None:
