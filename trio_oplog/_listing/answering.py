@@ -108,7 +108,17 @@ class ListClient:
             TrioRequiredError: The program runs under another event loop than Trio's; nothing was asked.
         """
         require_trio("ListClient")
-        url = self._url.copy_merge_params(write_parameters(query))
+        body = await self._fetch(self._url.copy_merge_params(write_parameters(query)))
+        if not await _is_json_object(body):
+            raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
+        return body
+
+    async def _fetch(self, url: httpx.URL) -> bytes:
+        """The body of an answer that is a success.
+
+        Raises:
+            ListError: There was none.
+        """
         body: bytes | None = None
         problem = "the endpoint did not answer in time"
         try:
@@ -119,8 +129,6 @@ class ListClient:
         # Outside of the handler: an error of the transport holds the request, and with it the secret.
         if body is None:
             raise ListError(problem)
-        if not await _is_json_object(body):
-            raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
         return body
 
     async def _get(self, url: httpx.URL) -> bytes:

@@ -9,11 +9,9 @@
 from __future__ import annotations
 
 from trio_oplog._address import DEFAULT_PATH
-from trio_oplog._listing import Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, Page, Statistics, StatisticsQuery
 from trio_oplog.collector._access import Access, Grant, Right, Role
 from trio_oplog.collector._app import create_app
-from trio_oplog.collector._live import Arrivals
-from trio_oplog.collector._pages import Page
 from trio_oplog.collector._retention import Pruned
 from trio_oplog.collector._size import StoreSize
 from trio_oplog.collector._store import Store, open_store

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
-from attrs import frozen
 from sqlalchemy import Connection, select, text
 
 from trio_oplog._errors import QueryError
-from trio_oplog._listing import ListQuery
+from trio_oplog._listing import Arrivals, ListQuery
 from trio_oplog.collector._pages import REPLY_MAX_BYTES, SCANNED_AT_ONCE
 from trio_oplog.collector._queries import conditions_of
 from trio_oplog.collector._schema import operations
@@ -24,19 +23,6 @@ _MOST: Final = 1 << 62
 _LAST_SQLITE = text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'operations'")
 _LAST_POSTGRESQL = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM operations_arrival")
 _RUNNING = text("SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() AS s")
-
-
-@frozen
-class Arrivals:
-    """Records that arrived after a point, the first to arrive first.
-
-    Attributes:
-        records: The cursor of each, and its exact bytes.
-        next: What to ask for next time as ``after``.
-    """
-
-    records: list[tuple[str, bytes]]
-    next: str
 
 
 class Settled:
