@@ -85,7 +85,7 @@ async def test_clients_get_children_and_sigterm_ends_with_a_report_and_0(tmp_pat
                 await client.recv()
             assert client.close_code == 1001
         assert await running.process.wait() == 0
-    assert running.said == "1 connections, 0 refused, 1 operations, 1 delivered\n"
+    assert running.said == "1 connection, 0 refused, 1 operation, 1 delivered\n"
 
 
 async def test_one_gateway_in_front_of_another(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ async def test_one_gateway_in_front_of_another(tmp_path: Path) -> None:
     ):
         await client.send(CALL)
         assert await client.recv() == ANSWER
-    assert inner.said == outer.said == "1 connections, 0 refused, 1 operations, 1 delivered\n"
+    assert inner.said == outer.said == "1 connection, 0 refused, 1 operation, 1 delivered\n"
     assert inner.process.returncode == outer.process.returncode == 0
 
 
@@ -138,7 +138,7 @@ async def test_a_token_that_was_made_lets_its_user_in(tmp_path: Path) -> None:
         async with connect(url, proxy=None, additional_headers={"Authorization": f"Bearer {token}"}) as client:
             await client.send(CALL)
             assert await client.recv() == ANSWER
-    assert running.said == "1 connections, 1 refused, 1 operations, 1 delivered\n"
+    assert running.said == "1 connection, 1 refused, 1 operation, 1 delivered\n"
 
 
 def test_a_token_is_made_once_and_its_entry_does_not_hold_it() -> None:
@@ -264,7 +264,7 @@ async def test_signals_while_records_are_delivered_do_not_cost_the_account(tmp_p
             may_answer.set()
             assert await running.process.wait() == 0
         nursery.cancel_scope.cancel()
-    assert running.said.splitlines()[-1] == "1 connections, 0 refused, 1 operations, 1 delivered"
+    assert running.said.splitlines()[-1] == "1 connection, 0 refused, 1 operation, 1 delivered"
 
 
 async def test_no_child_gets_a_variable_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

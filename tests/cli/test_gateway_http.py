@@ -66,7 +66,7 @@ async def test_clients_use_the_url_that_is_printed_and_sigterm_ends_with_a_repor
                     await trio.sleep(0.05)
             running.process.send_signal(signal.SIGTERM)
             assert await running.process.wait() == 0
-    assert running.said.endswith(" requests, 0 refused, 1 operations, 1 delivered\n")
+    assert running.said.endswith(" requests, 0 refused, 1 operation, 1 delivered\n")
     [operation] = await stored(tmp_path / "log", workspace="w")
     assert (operation["tool"], operation["context"]["transport"]) == ("echo", "http")
 

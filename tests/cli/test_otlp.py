@@ -194,7 +194,7 @@ async def test_a_gateway_says_at_its_end_what_each_destination_got(tmp_path: Pat
             await client.send(CALL_TEXT)
             assert await client.recv() == ANSWER
     delivered = f"1 delivered to sqlite:///{tmp_path}/log, 1 delivered to {base(endpoint)}/v1/traces"
-    assert running.said == f"1 connections, 0 refused, 1 operations, {delivered}\n"
+    assert running.said == f"1 connection, 0 refused, 1 operation, {delivered}\n"
     (span,) = spans(endpoint.requests)
     assert span.kind == 2
 
@@ -205,7 +205,7 @@ HOST = "otlp+http://127.0.0.1:9"
 @pytest.mark.parametrize(
     ("options", "variables", "problem"),
     [
-        (["--to", "otlp+ftp://x"], {}, "The destination must be http://..., https://..., otlp+http(s)://... or sqlite"),
+        (["--to", "otlp+ftp://x"], {}, "The destination must be http(s)://..., otlp+http(s)://..., postgresql://... or sqlite"),
         (["--to", "otlp+http://"], {}, "must be an http or https URL with a host"),
         (["--to", "sqlite:///a", "--to", "sqlite:///b"], {}, "Only one of the destinations may be a store"),
         (["--to", HOST, "--otlp-headers", "/nowhere/at/all"], {}, "The headers cannot be read from /nowhere/at/all"),

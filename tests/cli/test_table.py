@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
+from trio_oplog._cli.output import make_console
+from trio_oplog._cli.table import Shown, print_operations, read_reply
 
 RECORD = {
     "id": "1",
@@ -27,36 +28,45 @@ def shown(*changes: dict[str, Any]) -> list[Shown]:
 
 def printed(*changes: dict[str, Any], width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
-    print_operations(shown(*changes), console)
+    print_operations(shown(*changes), console, utc=True)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_at_120_columns_everything_is_on_a_line() -> None:
     assert printed({"arguments": {"text": "hi"}, "result_summary": "hi"}) == [
-        "2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  ARGUMENTS       RESULT",
-        '12:00:00.123    sdk     local  echo  7 ms  ok       {"text": "hi"}  hi',
+        "ID  2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  ARGUMENTS       RESULT",
+        '1   12:00:00.123    sdk     local  echo  7 ms  ok       {"text": "hi"}  hi',
     ]
 
 
-def test_at_80_columns_the_result_is_what_there_is_room_for() -> None:
+def test_at_80_columns_arguments_and_result_share_what_there_is_room_for() -> None:
     assert printed({"arguments": {"text": "hi"}, "result_summary": "hi " * 100}, width=80) == [
-        "01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME RESULT",
-        "12:00:00  sdk    local echo 7 ms ok      hi hi hi hi hi hi hi hi hi hi hi hi hi…",
+        "ID 01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME ARGUMENTS      RESULT",
+        '1  12:00:00  sdk    local echo 7 ms ok      {"text": "hi"} hi hi hi hi hi hi hi…',
     ]
 
 
 def test_more_than_one_day_is_shown_as_days() -> None:
-    assert [line[:19] for line in printed({}, {"started_at": "2026-02-01T00:00:00Z"})] == [
-        "STARTED (UTC)      ",
-        "2026-01-31 12:00:00",
-        "2026-02-01 00:00:00",
-    ]
-    assert [line[:14] for line in printed({}, {"started_at": "2026-02-01T00:00:00Z"}, width=80)] == [
-        "STARTED (UTC) ",
-        "01-31 12:00:00",
-        "02-01 00:00:00",
-    ]
+    later = {"started_at": "2026-02-01T00:00:00Z"}
+    assert [line[4:23] for line in printed({}, later)] == ["STARTED (UTC)      ", "2026-01-31 12:00:00", "2026-02-01 00:00:00"]
+    assert [line[3:17] for line in printed({}, later, width=80)] == ["(UTC)         ", "01-31 12:00:00", "02-01 00:00:00"]
+
+
+def test_a_time_that_is_none_is_shown_as_it_came() -> None:
+    assert "some day" in printed({"started_at": "some day"})[1]
+    assert printed({"started_at": "some day"})[0].split()[:3] == ["ID", "STARTED", "(UTC)"]
+
+
+def test_ids_are_as_long_as_it_takes_to_tell_them_apart() -> None:
+    ids = [line.split()[0] for line in printed({"id": "0123456789ab"}, {"id": "0123456789ac"}, {"id": "1" * 40})[1:]]
+    assert ids == ["0123456789ab", "0123456789ac", "1" * 12]
+
+
+def test_who_is_the_user_and_else_the_client() -> None:
+    lines = printed({"user_id": "ada", "context": {"client": "c/1"}}, {"context": {"client": "c/1"}}, {"context": {}})
+    who = lines[0].index("WHO")
+    assert [line[who : who + 5].strip() for line in lines] == ["WHO", "ada", "(c/1)", ""]
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 109, 110, 120, 200])
@@ -120,27 +130,19 @@ APPROVED = {"approval": {"decision": "accept", "by": "client", "waited_ms": 2_09
 
 
 def test_who_approved_a_call_and_how_long_it_waited_is_shown_where_any_call_has_it() -> None:
-    assert printed(APPROVED | {"result_summary": "hi"}, {"result_summary": "hello"}) == [
-        "2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  APPROVED         WAITED  ARGUMENTS  RESULT",
-        "12:00:00.123    sdk     local  echo  7 ms  ok       accept (client)   2.1 s             hi",
-        "12:00:00.123    sdk     local  echo  7 ms  ok                                           hello",
+    assert printed(APPROVED | {"result_summary": "hi"}, {"result_summary": "hello", "id": "2"}) == [
+        "ID  2026-01-31 UTC  SOURCE  ENV    TOOL  TOOK  OUTCOME  APPROVED         WAITED  ARGUMENTS  RESULT",
+        "1   12:00:00.123    sdk     local  echo  7 ms  ok       accept (client)   2.1 s             hi",
+        "2   12:00:00.123    sdk     local  echo  7 ms  ok                                           hello",
     ]
 
 
-def test_at_80_columns_the_approval_is_shown_before_the_wait_and_both_leave_room_for_the_result() -> None:
+def test_at_80_columns_the_approval_is_shown_before_the_wait_and_both_leave_room_for_the_rest() -> None:
     assert printed(APPROVED | {"result_summary": "x" * 99}, width=80) == [
-        "01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME APPROVED        WAITED RESULT",
-        "12:00:00  sdk    local echo 7 ms ok      accept (client)  2.1 s xxxxxxxxxxxxxxx…",
+        "ID 01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME APPROVED        ARGUMENTS RESULT",
+        "1  12:00:00  sdk    local echo 7 ms ok      accept (client)           xxxxxxxxx…",
     ]
-    assert printed(APPROVED | {"tool": "commandExecution"}, width=80) == [
-        "01-31 UTC SOURCE ENV   TOOL             TOOK OUTCOME APPROVED        RESULT",
-        "12:00:00  sdk    local commandExecution 7 ms ok      accept (client)",
-    ]
-    assert printed(APPROVED | {"tool": "commandExecution"}, width=72) == [
-        "01-31 UTC SOURCE ENV   TOOL             TOOK OUTCOME APPROVED RESULT",
-        "12:00:00  sdk    local commandExecution 7 ms ok      accept …",
-    ]
-    assert "APPROVED" not in printed(APPROVED | {"tool": "commandExecution"}, width=68)[0]
+    assert "APPROVED" not in printed(APPROVED | {"tool": "commandExecution"}, width=50)[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
 import click
 import httpx
@@ -20,9 +20,15 @@ from platformdirs import user_state_path
 from trio_oplog._address import DEFAULT_PATH, check_secret, check_url
 from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
 from trio_oplog._errors import ConfigError, StoreError
-from trio_oplog._listing import ListClient
+from trio_oplog._listing import ListClient, ReadClient
 from trio_oplog._otlp import Otlp
 from trio_oplog._reach import make_tls
+
+if TYPE_CHECKING:
+    from trio_oplog.collector import Store
+
+Readable: TypeAlias = "Store | ReadClient"
+"""Where operations are read from: both have ``page``, ``statistics``, ``workspaces`` and ``export``."""
 
 
 class Destination(NamedTuple):
@@ -103,24 +109,12 @@ async def open_destination(
         click.UsageError: It is none of these, there is no secret for it, or the certificates to trust cannot be read.
         StoreError: The database cannot be opened.
     """
-    if dest is not None and dest.startswith(("http://", "https://")):
-        try:
-            url = check_url(dest)
-        except ConfigError as error:
-            raise click.UsageError(f"The destination {error.problem}.") from None
-        secret = read_secret(secret_file)
-        await check_trust(url, ca_file)
-        url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
-        yield Destination(str(url), None, secret, f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}", ca_file)
+    if _is_http(dest):
+        yield await _open_endpoint(dest, secret_file, ca_file)
         return
-    from trio_oplog.collector import create_app, open_store  # noqa: PLC0415 -- only a file needs all of this
+    from trio_oplog.collector import create_app  # noqa: PLC0415 -- only a file needs all of this
 
-    try:
-        store = open_store(dest or default_store())
-    except ConfigError:
-        raise click.UsageError("The destination must be http(s)://..., postgresql://... or sqlite:///path.") from None
-    if must_exist and store.file is not None and not store.file.exists():
-        raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
+    store = _find_store(dest, must_exist=must_exist)
     async with store:
         secret = secrets.token_hex()
         # Who reads a file of their own is not recorded: they could read it without us.
@@ -128,6 +122,49 @@ async def open_destination(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), trust_env=False) as http:
             name = f"sqlite:///{store.file.resolve()}" if store.file is not None else store.url
             yield Destination(f"http://in-process{DEFAULT_PATH}", http, secret, name)
+
+
+@asynccontextmanager
+async def open_readable(dest: str | None, secret_file: Path | None, ca_file: Path | None) -> AsyncIterator[Readable]:
+    """Open what is to be read for as long as the block lasts; see ``open_destination``.
+
+    Raises:
+        click.UsageError: It is none, there is no secret for it, or the certificates to trust cannot be read.
+        StoreError: The database cannot be opened, or is not there.
+    """
+    if _is_http(dest):
+        found = await _open_endpoint(dest, secret_file, ca_file)
+        yield ReadClient(found.url, found.secret, ca_file=found.ca_file)
+        return
+    async with _find_store(dest, must_exist=True) as store:
+        yield store
+
+
+def _is_http(dest: str | None) -> TypeGuard[str]:
+    return dest is not None and dest.startswith(("http://", "https://"))
+
+
+async def _open_endpoint(dest: str, secret_file: Path | None, ca_file: Path | None) -> Destination:
+    try:
+        url = check_url(dest)
+    except ConfigError as error:
+        raise click.UsageError(f"The destination {error.problem}.") from None
+    secret = read_secret(secret_file)
+    await check_trust(url, ca_file)
+    url = url if url.path.strip("/") else url.copy_with(path=DEFAULT_PATH)
+    return Destination(str(url), None, secret, f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}", ca_file)
+
+
+def _find_store(dest: str | None, *, must_exist: bool) -> Store:
+    from trio_oplog.collector import open_store  # noqa: PLC0415 -- an endpoint needs nothing of it
+
+    try:
+        store = open_store(dest or default_store())
+    except ConfigError:
+        raise click.UsageError("The destination must be http(s)://..., postgresql://... or sqlite:///path.") from None
+    if must_exist and store.file is not None and not store.file.exists():
+        raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
+    return store
 
 
 async def check_trust(url: httpx.URL, ca_file: Path | None) -> None:

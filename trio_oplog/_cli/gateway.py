@@ -14,6 +14,7 @@ import click
 import trio
 
 from trio_oplog._address import check_url
+from trio_oplog._cli.account import counted
 from trio_oplog._cli.delivery import make_config
 from trio_oplog._cli.headers import read_headers
 from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
@@ -61,12 +62,12 @@ class _Front(NamedTuple):
     Attributes:
         make: Makes the server.
         url: What its URL begins and ends with, around host and port.
-        clients: What its account counts.
+        client: What its account counts, one of them.
     """
 
     make: Callable[[Outlets, Captures | None], Gateway | HTTPGateway]
     url: tuple[str, str]
-    clients: str
+    client: str
 
 
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
@@ -163,7 +164,7 @@ def command(
                 outlets.sources.append(lambda: of_gateway(gateway.statistics()))
                 async with _showing_metrics(shown, outlets):
                     await _serve(gateway, host, port, front.url, partial(_reload, authenticator, tokens))
-            click.echo(_summary(gateway, front.clients, outlets), err=True)
+            click.echo(_summary(gateway, front.client, outlets), err=True)
 
     with open_captures(recording.capture) as captures:
         trio.run(serve, captures)
@@ -202,7 +203,7 @@ def _http_front(
         path = check_url(upstream).path
     except ConfigError as error:
         raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
-    return _Front(make, ("http://", path), "requests")
+    return _Front(make, ("http://", path), "request")
 
 
 def _websocket_front(
@@ -233,7 +234,7 @@ def _websocket_front(
             observe=None if captures is None else captures.watch,
         )
 
-    return _Front(make, ("ws://", ""), "connections")
+    return _Front(make, ("ws://", ""), "connection")
 
 
 @contextmanager
@@ -318,12 +319,12 @@ async def _showing_metrics(shown: tuple[str, int] | None, outlets: Outlets) -> A
         yield
 
 
-def _summary(gateway: Gateway | HTTPGateway, clients: str, outlets: Outlets) -> str:
+def _summary(gateway: Gateway | HTTPGateway, client: str, outlets: Outlets) -> str:
     done = gateway.statistics()
     parts = [
-        f"{done.accepted} {clients}",
+        counted(done.accepted, client),
         f"{done.unauthenticated + done.refused} refused",
-        f"{done.recorded} operations",
+        counted(done.recorded, "operation"),
         outlets.delivered(),
     ]
     return ", ".join(parts)

@@ -2,134 +2,152 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 import trio
+from attrs import evolve
 
-from trio_oplog._cli.destination import open_destination
-from trio_oplog._cli.options import ca_file_option, secret_option, workspace_option
-from trio_oplog._cli.table import make_console, plain, print_operations, read_reply
+from trio_oplog._cli.account import counted
+from trio_oplog._cli.destination import Readable, open_readable
+from trio_oplog._cli.filters import Filters, filter_options, usage_error
+from trio_oplog._cli.following import follow
+from trio_oplog._cli.layout import Layout
+from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
+from trio_oplog._cli.output import harmless, make_console, print_json
+from trio_oplog._cli.table import Shown, lay_out, print_operations, read_record
+from trio_oplog._cli.times import in_zone
 from trio_oplog._errors import QueryError
-from trio_oplog._json import Reader
-from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, read_time
+from trio_oplog._listing import LIMIT_DEFAULT, LIMIT_MAX, ListQuery, Page
 
-_AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _read_since(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        if ago := _AGO.fullmatch(value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return read_time(value)
-    except (QueryError, OverflowError):
-        problem = "must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90s, 15m, 2h or 7d."
-    raise click.BadParameter(problem, ctx, param)
+_FOLLOWED: Final = 10
+"""So many of the latest operations ``--follow`` shows first, unless ``--limit`` says otherwise."""
 
 
 @click.command("list")
-@click.option("--from", "source_of", metavar="DEST", help="http(s)://... or sqlite:///path; else your own store.")
-@click.option("--env", metavar="ID", help="Only what ran there.")
-@click.option("--tool", metavar="NAME", help="Only calls of this tool.")
-@click.option("--source", metavar="NAME", help="Only calls from there, such as llm.")
-@click.option("--errors/--no-errors", default=None, help="Only what failed; or only what did not.")
-@click.option("--since", metavar="TIME", callback=_read_since, help="Only from then on: RFC 3339, or 90s, 15m, 2h, 7d ago.")
-@click.option("--until", metavar="TIME", callback=_read_since, help="Only from before then, spelled likewise.")
-@click.option("--user-id", metavar="ID", help="Only calls of this user.")
-@click.option("--thread", "thread_id", metavar="ID", help="Only calls of this conversation.")
-@click.option("--outcome", metavar="NAME", help="Only what ended so, such as failed or declined.")
-@click.option("--client", metavar="NAME", help="Only calls of this client, as name/version.")
-@click.option("--approval", metavar="NAME", help="Only what was decided so, such as accept; or any.")
-@click.option("--search", "q", metavar="TEXT", help="Only with this text in the tool, the arguments or the result.")
-@click.option("--cursor", metavar="NEXT", help="Only what comes after an earlier page, which names its next.")
-@click.option("--id", "operation_id", metavar="ID", help="Only this one.")
-@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most so many.")
+@from_option
 @workspace_option
-@secret_option
-@ca_file_option
-@click.option("--json", "as_json", is_flag=True, help="Print the endpoint's answer as it is.")
+@filter_options()
+@click.option("--id", "operation_id", metavar="ID", help="Only this one.")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MAX), help=f"At most so many, {LIMIT_DEFAULT} unless said; a page of --all."
+)
+@click.option("--cursor", metavar="TEXT", help="Go on where an earlier list ended, which said this.")
+@click.option("--all", "everything", is_flag=True, help="Go on to the end, page after page.")
+@click.option("--follow", "-f", "follow_them", is_flag=True, help="Show the latest, and then each as it arrives, until Ctrl-C.")
+@utc_option
+@json_option
 def command(
     *,
     source_of: str | None,
-    env: str | None,
-    tool: str | None,
-    source: str | None,
-    errors: bool | None,
-    since: datetime | None,
-    until: datetime | None,
-    user_id: str | None,
-    thread_id: str | None,
-    outcome: str | None,
-    client: str | None,
-    approval: str | None,
-    q: str | None,
-    cursor: str | None,
-    operation_id: str | None,
-    limit: int,
     workspace: str,
     secret_file: Path | None,
     ca_file: Path | None,
+    filters: Filters,
+    operation_id: str | None,
+    limit: int | None,
+    cursor: str | None,
+    everything: bool,
+    follow_them: bool,
+    utc: bool,
     as_json: bool,
 ) -> None:
-    """Show stored operations, the newest first."""
+    """Show stored operations, the newest first.
+
+    With --json it is one document as the endpoint has it; with --all or --follow one operation a line.
+    """
+    if follow_them and (everything or cursor or filters.since or filters.until):
+        raise click.UsageError("--follow goes on from now: leave --all, --cursor, --since and --until out.")
+    size = limit or (_FOLLOWED if follow_them else LIMIT_DEFAULT)
+    query = filters.list_query(utc=utc, workspace_id=workspace, id=operation_id, limit=size, cursor=cursor)
+    listing = _Listing(query, utc=utc, as_json=as_json)
+    show = listing.follow if follow_them else listing.show_all if everything else listing.show_page
+    problem: click.UsageError | None = None
     try:
-        query = ListQuery(
-            workspace_id=workspace,
-            env_id=env,
-            tool=tool,
-            source=source,
-            is_error=errors,
-            since=since,
-            until=until,
-            user_id=user_id,
-            thread_id=thread_id,
-            outcome=outcome,
-            client=client,
-            approval=approval,
-            q=q,
-            cursor=cursor,
-            id=operation_id,
-            limit=limit,
-        )
+        trio.run(_run, show, source_of, secret_file, ca_file)
     except QueryError as error:
-        raise click.UsageError(f"The value of {error}.") from None
-    reply = trio.run(_fetch, source_of, secret_file, ca_file, query)
-    if as_json:
-        click.echo(reply)
-        return
-    operations = read_reply(reply)
-    if operations:
-        print_operations(operations, make_console())
-    click.echo(_summary(len(operations), query, _read_reply(reply) or _Reply()), err=True)
+        problem = usage_error(error)
+    if problem is not None:
+        raise problem
 
 
-async def _fetch(dest: str | None, secret_file: Path | None, ca_file: Path | None, query: ListQuery) -> bytes:
-    async with open_destination(dest, secret_file, ca_file, must_exist=True) as destination:
-        return await destination.list_client().fetch(query)
+async def _run(
+    show: Callable[[Readable], Awaitable[None]], source_of: str | None, secret_file: Path | None, ca_file: Path | None
+) -> None:
+    async with open_readable(source_of, secret_file, ca_file) as readable:
+        await show(readable)
 
 
-class _Reply(msgspec.Struct):
-    """What an answer says besides its operations.  An endpoint of another make says none of it."""
+class _Listing:
+    """What is listed, and how it is printed."""
 
-    next: str = ""
-    searched_to: str = ""
+    def __init__(self, query: ListQuery, *, utc: bool, as_json: bool) -> None:
+        self._query = query
+        self._utc = utc
+        self._as_json = as_json
+        self._console = make_console()
+        self._layout: Layout[Shown] | None = None
+
+    async def show_page(self, readable: Readable) -> None:
+        """One page, and where the next one begins."""
+        page = await readable.page(self._query)
+        if self._as_json:
+            print_json(_document(page))
+            return
+        operations = [read_record(body) for body in page.bodies]
+        if operations:
+            print_operations(operations, self._console, utc=self._utc)
+        self._conclude(len(operations), page)
+
+    async def show_all(self, readable: Readable) -> None:
+        """Page after page, each as it comes."""
+        count, query = 0, self._query
+        while True:
+            page = await readable.page(query)
+            self._print(page.bodies)
+            count += len(page.bodies)
+            if page.next is None:
+                break
+            query = evolve(query, cursor=page.next)
+        if not self._as_json:
+            self._conclude(count, page)
+
+    async def follow(self, readable: Readable) -> None:
+        """The latest, the oldest of them first, and then what arrives."""
+        async with aclosing(follow(readable, self._query)) as lists:
+            await anext(lists)  # from here on nothing is missed
+            page = await readable.page(self._query)
+            seen = {read_record(body).id for body in page.bodies}
+            self._print(page.bodies[::-1])
+            async for bodies in lists:
+                # What arrived in between may be in both.
+                self._print([body for body in bodies if read_record(body).id not in seen])
+
+    def _print(self, bodies: Sequence[bytes]) -> None:
+        if self._as_json:
+            for body in bodies:
+                print_json(body)
+        elif bodies:
+            operations = [read_record(body) for body in bodies]
+            if self._layout is None:
+                self._layout = lay_out(operations, self._console, utc=self._utc, goes_on=True)
+                self._layout.print_header(self._console)
+            self._layout.print_rows(operations, self._console)
+
+    def _conclude(self, count: int, page: Page) -> None:
+        said = f"{counted(count, 'operation')} in the workspace {harmless(self._query.workspace_id)}"
+        if page.searched_to is not None:
+            said += f", searched back to {in_zone(page.searched_to, utc=self._utc).isoformat(' ', 'seconds')}"
+        if page.next is not None:
+            said += f"; there is more: --all, or --cursor {harmless(page.next)}"
+        click.echo(said, err=True)
 
 
-_read_reply = Reader(_Reply).read
-
-
-def _summary(count: int, query: ListQuery, reply: _Reply) -> str:
-    found = "1 operation" if count == 1 else f"{count} operations"
-    where = f"in the workspace {query.workspace_id}"
-    if reply.next:
-        reached = f"; searched back to {plain(reply.searched_to)}" if reply.searched_to else ""
-        return f"{found} {where}{reached}; there may be more: --cursor {plain(reply.next)}"
-    if count < query.limit or query.limit == 1:
-        return f"{found} {where}"
-    return f"the newest {found} {where}; there may be more"
+def _document(page: Page) -> bytes:
+    more = {"next": page.next, "searched_to": page.searched_to}
+    tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
+    return b'{"operations":[' + b",".join(page.bodies) + b"]" + tail + b"}"

@@ -137,6 +137,28 @@ def workspace_option(command: F) -> F:
     return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
 
 
+def from_option(command: F) -> F:
+    """The option ``--from``, with what opens the way there: for every command that reads."""
+    where = click.option(
+        "--from",
+        "source_of",
+        metavar="DEST",
+        type=destination,
+        help="http(s)://..., sqlite:///path or postgresql://...; else your own store.",
+    )
+    return where(secret_option(ca_file_option(command)))
+
+
+def json_option(command: F) -> F:
+    """The option ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for jq and other programs.")(command)
+
+
+def utc_option(command: F) -> F:
+    """The option ``--utc``."""
+    return click.option("--utc", is_flag=True, help="Show and read times in UTC, and not in the local time zone.")(command)
+
+
 def to_option(command: F) -> F:
     """The option ``--to``."""
     return click.option(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import trio
 
+from trio_oplog._cli.account import counted
 from trio_oplog._cli.destination import default_store
 from trio_oplog._cli.durations import Duration
 from trio_oplog._errors import ConfigError, StoreError
@@ -32,9 +33,9 @@ def command(*, older_than: timedelta, workspace: str | None, url: str | None, dr
     if store.file is not None and not store.file.exists():
         raise StoreError(f"nothing was recorded in {store.file} yet: there is no such file")
     pruned = trio.run(_prune, store, datetime.now(UTC) - older_than, workspace, dry_run)
-    subject, were = ("1 operation", "was") if pruned.records == 1 else (f"{pruned.records} operations", "were")
-    where = f" of the workspace {workspace}" if workspace else ""
-    click.echo(f"{subject}{where} from before {pruned.before.date()} {'would be' if dry_run else were} deleted", err=True)
+    were = "would be" if dry_run else "was" if pruned.records == 1 else "were"
+    subject = counted(pruned.records, "operation") + (f" of the workspace {workspace}" if workspace else "")
+    click.echo(f"{subject} from before {pruned.before.date()} {were} deleted", err=True)
 
 
 async def _prune(store: Store, before: datetime, workspace: str | None, dry_run: bool) -> Pruned:  # noqa: FBT001

@@ -23,9 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trio_oplog._cli import capture
 from trio_oplog._cli.account import counted, lost
 from trio_oplog._cli.destination import Destination, open_destination
-from trio_oplog._cli.options import ca_file_option, secret_option, to_option, workspace_option
+from trio_oplog._cli.options import ca_file_option, secret_option, to_option, utc_option, workspace_option
+from trio_oplog._cli.output import make_console
 from trio_oplog._cli.player import Player
-from trio_oplog._cli.table import Shown, make_console, print_operations, read_reply
+from trio_oplog._cli.table import Shown, print_operations, read_reply
 from trio_oplog._delivery import Client, Statistics
 from trio_oplog._errors import ListError
 from trio_oplog._json import ABSENT, Reader
@@ -52,7 +53,10 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @workspace_option
 @secret_option
 @ca_file_option
-def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None, ca_file: Path | None) -> None:
+@utc_option
+def command(
+    *, captures: tuple[Path, ...], dest: str | None, workspace: str, secret_file: Path | None, ca_file: Path | None, utc: bool
+) -> None:
     """Run recorded sessions through the real path and show the operations that came back from the store.
 
     A CAPTURE has one JSON object a line: {"dir": "c2s" or "s2c", "t": seconds since the start, "frame": the text}, or what
@@ -61,7 +65,7 @@ def command(captures: tuple[Path, ...], dest: str | None, workspace: str, secret
     """
     outcome = trio.run(_replay, captures, dest, workspace, secret_file, ca_file)
     if outcome.shown:
-        print_operations(outcome.shown, make_console())
+        print_operations(outcome.shown, make_console(), utc=utc)
     click.echo(outcome.summary, err=True)
     if outcome.lost:
         raise click.ClickException(outcome.lost)

@@ -1,31 +1,29 @@
-"""Operations as a table that a person can read.
-
-Everything in it was written by strangers: what could move the cursor or turn the text around is shown as a replacement mark.
-"""
+"""Operations as rows that a person can read; see ``output`` for what strangers wrote in them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
-from attrs import define, frozen
+from attrs import frozen
 from msgspec import Raw, Struct
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from trio_oplog._errors import ListError
+from trio_oplog._cli.layout import Cell, Column, Layout
+from trio_oplog._cli.output import on_one_line
+from trio_oplog._cli.times import in_zone
+from trio_oplog._errors import ListError, QueryError
 from trio_oplog._json import ABSENT, Reader, elements
+from trio_oplog._listing import read_time
 
-_WIDE: Final = 110
-"""From so many columns on, arguments and result stand beside each other; below, one takes the other's place."""
-_PIPE_WIDTH: Final = 240
 _CELL_MAX: Final = 400
-_RESULT_MIN: Final = 10
-_APPROVED_MAX: Final = 24
-_APPROVED_ENOUGH: Final = 18
-"""As wide as most decisions are; what is left beyond goes to how long the call waited."""
+_WIDE: Final = 110
+"""From so many columns on, times are shown in full and there is more space between columns."""
+_ID_SHORTEST: Final = 8
+_ID_LONGEST: Final = 36
+_ID_OF_MANY: Final = 12
+"""As long as an id is shown where it is not known what else will be."""
 
 
 class _ArgumentsMeta(Struct):
@@ -43,6 +41,10 @@ class _Approval(Struct):
     waited_ms: int | None = None
 
 
+class _Context(Struct):
+    client: str | None = None
+
+
 class _Record(Struct):
     id: str | None = None
     started_at: str | None = None
@@ -56,6 +58,8 @@ class _Record(Struct):
     result_summary: str | None = None
     result_meta: _ResultMeta | None = None
     approval: _Approval | None = None
+    user_id: str | None = None
+    context: _Context | None = None
 
 
 @frozen(kw_only=True)
@@ -63,6 +67,8 @@ class Shown:
     """What the table shows of a record; see ``Operation``.
 
     Attributes:
+        moment: When it began; ``None`` where that cannot be read.
+        who: The user; else the client, in parentheses.
         approved: The decision and who made it, as ``"accept (client)"``; empty where nobody was asked.
         waited_ms: How long the call waited for a person or for whoever approved it; ``None`` where it did not.
     """
@@ -77,6 +83,8 @@ class Shown:
     outcome: str
     arguments: str
     result: str
+    moment: datetime | None = None
+    who: str = ""
     approved: str = ""
     waited_ms: int | None = None
 
@@ -99,10 +107,16 @@ def read_reply(reply: bytes | Raw) -> list[Shown]:
     records = None if found is None else elements(found.operations)
     if records is None:
         raise ListError("the endpoint's answer is no list of operations")
-    return [_show(_record.read(record)) for record in records]
+    return [read_record(record.encode("utf-8", "surrogatepass")) for record in records]
 
 
-def _show(record: _Record | None) -> Shown:
+def read_record(body: bytes) -> Shown:
+    """What is shown of one record.
+
+    Raises:
+        ListError: It is none.
+    """
+    record = _record.read(body)
     if record is None or not record.id or not record.started_at:
         raise ListError("the endpoint's answer lists something that is no operation")
     outcome = record.result_meta.outcome if record.result_meta else None
@@ -111,16 +125,18 @@ def _show(record: _Record | None) -> Shown:
         arguments = f"({record.arguments_meta.size_bytes} bytes)"
     return Shown(
         id=record.id,
-        started_at=plain(record.started_at),
-        source=plain(record.source or ""),
-        env_id=plain(record.env_id or ""),
-        tool=plain(record.tool or ""),
+        started_at=_short(record.started_at),
+        source=_short(record.source or ""),
+        env_id=_short(record.env_id or ""),
+        tool=_short(record.tool or ""),
         duration_ms=record.duration_ms or 0,
         is_error=bool(record.is_error),
-        outcome=plain(outcome or ("error" if record.is_error else "ok")),
-        arguments=plain(arguments),
-        result=plain(record.result_summary or ""),
-        approved=plain(_approved(record.approval)) if record.approval else "",
+        outcome=_short(outcome or ("error" if record.is_error else "ok")),
+        arguments=_short(arguments),
+        result=_short(record.result_summary or ""),
+        moment=_moment(record.started_at),
+        who=_short(record.user_id or _client(record)),
+        approved=_short(_approved(record.approval)) if record.approval else "",
         waited_ms=_waited_ms(record),
     )
 
@@ -137,121 +153,88 @@ def _waited_ms(record: _Record) -> int | None:
     return waited_ms
 
 
-def make_console(width: int | None = None) -> Console:
-    """Where tables go.  In a pipe lines are long enough for what is on them, unless ``COLUMNS`` says otherwise."""
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    if width is None and not console.is_terminal and not os.environ.get("COLUMNS"):
-        console.width = _PIPE_WIDTH
-    return console
+def _client(record: _Record) -> str:
+    return f"({record.context.client})" if record.context and record.context.client else ""
 
 
-def print_operations(operations: Sequence[Shown], console: Console) -> None:
+def _moment(text: str) -> datetime | None:
+    try:
+        return read_time(text)
+    except QueryError:
+        return None
+
+
+def _short(text: str) -> str:
+    return on_one_line(text, _CELL_MAX)
+
+
+def print_operations(operations: Sequence[Shown], console: Console, *, utc: bool) -> None:
     """Print a table, in the order given."""
-    wide = console.width >= _WIDE
-    gap = 2 if wide else 1
-    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")
-    columns = _wide_columns(operations) if wide else _narrow_columns(operations)
-    room = console.width - sum(column.width + gap for column in columns)
-    reserved = 2 * _RESULT_MIN if wide else _RESULT_MIN
-    for column in _approval_columns(operations, room - reserved, gap):
-        columns.append(column)
-        room -= column.width + gap
-    if wide:
-        columns.append(_Column("ARGUMENTS", [Text(o.arguments) for o in operations], room * 2 // 5, "dim"))
-        room -= columns[-1].width + gap
-    columns.append(_Column("RESULT", [Text(o.result) for o in operations], max(room, _RESULT_MIN)))
-    for column in columns:
-        table.add_column(
-            column.header,
-            no_wrap=True,
-            overflow="ellipsis",
-            width=column.width,
-            justify="right" if column.header in ("TOOK", "WAITED") else "left",
-            style=column.style,
-        )
-    for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*row)
-    console.print(table)
+    layout = lay_out(operations, console, utc=utc)
+    layout.print_header(console)
+    layout.print_rows(operations, console)
 
 
-@define
-class _Column:
-    """A column, as wide as its widest cell, up to ``width``."""
-
-    header: str
-    cells: list[Text]
-    width: int
-    style: str = ""
-
-    def __attrs_post_init__(self) -> None:
-        self.width = min(self.width, max(len(self.header), *(cell.cell_len for cell in self.cells)))
-
-
-def _wide_columns(operations: Sequence[Shown]) -> list[_Column]:
-    day = _only_day(operations)
-    times = [o.started_at[11:23].rstrip("Z") if day else o.started_at[:19].replace("T", " ") for o in operations]
-    return _columns(operations, f"{day} UTC" if day else "STARTED (UTC)", times, env_width=16, tool_width=28)
-
-
-def _narrow_columns(operations: Sequence[Shown]) -> list[_Column]:
-    day = _only_day(operations)
-    times = [o.started_at[11:19] if day else o.started_at[5:19].replace("T", " ") for o in operations]
-    return _columns(operations, f"{day[5:]} UTC" if day else "STARTED (UTC)", times, env_width=8, tool_width=16)
-
-
-def _columns(
-    operations: Sequence[Shown], time_header: str, times: Sequence[str], *, env_width: int, tool_width: int
-) -> list[_Column]:
-    return [
-        _Column(time_header, [Text(time) for time in times], 19, "dim"),
-        _Column("SOURCE", [Text(o.source) for o in operations], 8),
-        _Column("ENV", [Text(o.env_id) for o in operations], env_width),
-        _Column("TOOL", [Text(o.tool) for o in operations], tool_width, "bold"),
-        _Column("TOOK", [Text(_duration(o.duration_ms)) for o in operations], 12),
-        _Column("OUTCOME", [Text(o.outcome, "red" if o.is_error else "green") for o in operations], 14),
-    ]
-
-
-def _approval_columns(operations: Sequence[Shown], room: int, gap: int) -> list[_Column]:
-    """Who allowed the calls and how long they waited: each where any call has it and where there is room for it.
+def lay_out(operations: Sequence[Shown], console: Console, *, utc: bool, goes_on: bool = False) -> Layout[Shown]:
+    """How wide each column is, so that a row is as wide as the console at most.
 
     Args:
-        operations: The rows.
-        room: How wide the columns may be together.
-        gap: The space after each.
+        operations: The rows, or the first of them.
+        console: Where they go.
+        utc: Whether times are in UTC, and not in the local time zone.
+        goes_on: Whether rows will follow that are not known yet.
     """
-    columns = []
-    approved = _Column("APPROVED", [Text(o.approved) for o in operations], _APPROVED_MAX)
-    waits = [Text("" if o.waited_ms is None else _duration(o.waited_ms)) for o in operations]
-    waited = _Column("WAITED", waits, 12)
-    has_approved, has_waited = any(o.approved for o in operations), any(waits)
-    least = min(approved.width, _APPROVED_ENOUGH) + gap if has_approved else 0
-    if has_waited and least + waited.width + gap <= room:
-        columns.append(waited)
-        room -= waited.width + gap
-    if has_approved and room - gap >= len(approved.header):
-        approved.width = min(approved.width, room - gap)
-        columns.insert(0, approved)
-    return columns
+    ids = _ID_OF_MANY if goes_on else _ID_SHORTEST
+    while ids < _ID_LONGEST and len({each.id[:ids] for each in operations}) < len({each.id for each in operations}):
+        ids += 1
+    header, show_time, width = _times(operations, utc=utc, goes_on=goes_on, is_wide=console.width >= _WIDE)
+    columns: list[Column[Shown]] = [
+        Column("ID", lambda row: (_short(row.id[:ids]), "dim"), ids, ids, ids if goes_on else 0),
+        Column(header, lambda row: (show_time(row), "dim"), width, width, width),
+        Column("WHO", lambda row: (row.who, ""), 5, 16, 8, rank=8, is_optional=not goes_on),
+        Column("SOURCE", lambda row: (row.source, ""), 6, 8, 6, rank=2),
+        Column("ENV", lambda row: (row.env_id, ""), 5, 16, 8, rank=3),
+        Column("TOOL", lambda row: (row.tool, "bold"), 12, 28, 16),
+        Column("TOOK", lambda row: (as_duration(row.duration_ms), ""), 4, 12, 7, rank=7, is_right=True, is_whole=True),
+        Column("OUTCOME", lambda row: (row.outcome, "red" if row.is_error else "green"), 7, 14, 10, rank=9, is_whole=True),
+        Column("APPROVED", lambda row: (row.approved, ""), 12, 24, 12, rank=4, is_optional=not goes_on),
+        Column("WAITED", _waited, 6, 12, 7, rank=1, is_right=True, is_whole=True, is_optional=not goes_on),
+        Column("ARGUMENTS", lambda row: (row.arguments, "dim"), max(10, console.width // 8), _CELL_MAX, 0, rank=6, share=2),
+        Column("RESULT", lambda row: (row.result, ""), max(8, console.width // 8), _CELL_MAX, 0, rank=5, share=3),
+    ]
+    return Layout.of(columns, operations, console.width, gap=2 if console.width >= _WIDE else 1, goes_on=goes_on)
 
 
-def _only_day(operations: Sequence[Shown]) -> str:
-    """The day on which all of them began, if they did."""
-    days = {operation.started_at[:10] for operation in operations}
-    return days.pop() if len(days) == 1 else ""
+def _waited(row: Shown) -> Cell:
+    return ("" if row.waited_ms is None else as_duration(row.waited_ms)), ""
 
 
-def _duration(milliseconds: int) -> str:
+def _times(operations: Sequence[Shown], *, utc: bool, goes_on: bool, is_wide: bool) -> tuple[str, Callable[[Shown], str], int]:
+    """The header of the column of times, what it shows of a row, and how wide that is."""
+    moments = [in_zone(each.moment, utc=utc) for each in operations if each.moment is not None]
+    zones = {moment.tzname() for moment in moments}
+    zone = zones.pop() if len(zones) == 1 else ("UTC" if utc else "local")
+    days = {moment.date() for moment in moments}
+    if len(days) == 1 and not goes_on:
+        day = days.pop().isoformat()
+        header = f"{day if is_wide else day[5:]} {zone}"
+        form, digits = ("%H:%M:%S.%f", 12) if is_wide else ("%H:%M:%S", 8)
+    else:
+        header, form, digits = (f"STARTED ({zone})", "%Y-%m-%d %H:%M:%S", 19) if is_wide else (f"({zone})", "%m-%d %H:%M:%S", 14)
+
+    def show(row: Shown) -> str:
+        moment = None if row.moment is None else in_zone(row.moment, utc=utc)
+        return row.started_at[:digits] if moment is None else moment.strftime(form)[:digits]
+
+    return header, show, max(digits, len(header))
+
+
+def as_duration(milliseconds: float) -> str:
+    """A length of time in the unit that fits."""
     if milliseconds < 1_000:
-        return f"{milliseconds} ms"
+        return f"{milliseconds:.0f} ms"
     if milliseconds < 60_000:
         return f"{milliseconds / 1_000:.1f} s"
     if milliseconds < 3_600_000:
-        return f"{milliseconds // 60_000} min {milliseconds // 1_000 % 60} s"
-    return f"{milliseconds // 3_600_000} h {milliseconds // 60_000 % 60} min"
-
-
-def plain(text: str) -> str:
-    """One line of text that only shows what it says."""
-    line = " ".join(text[:_CELL_MAX].split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        return f"{milliseconds // 60_000:.0f} min {milliseconds // 1_000 % 60:.0f} s"
+    return f"{milliseconds // 3_600_000:.0f} h {milliseconds // 60_000 % 60:.0f} min"

@@ -5,6 +5,11 @@ In: a JSON-RPC request.  Out: its answer, from the endpoint.
     1  query.py      what may be asked for, and how it is spelled in a URL
     2  answering.py  the request is recognised inside the gateway, sent on over HTTP, and answered;
                      room.py bounds what all answers together hold
+
+Beside it, for whoever reads without a gateway:
+
+    reading.py       everything that a collector answers over HTTP, with the methods that its store has
+    pages.py         what comes of it
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from trio_oplog._listing.answering import (
     read_list_request,
     try_handle_operations_list,
 )
+from trio_oplog._listing.pages import Arrivals, Page
 from trio_oplog._listing.query import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
@@ -31,6 +37,7 @@ from trio_oplog._listing.query import (
     required,
     write_parameters,
 )
+from trio_oplog._listing.reading import ReadClient
 from trio_oplog._listing.statistics import STATISTICS_GROUPS, Statistics, StatisticsQuery
 
 __all__ = [
@@ -40,8 +47,11 @@ __all__ = [
     "METHOD",
     "OVERLOADED",
     "STATISTICS_GROUPS",
+    "Arrivals",
     "ListClient",
     "ListQuery",
+    "Page",
+    "ReadClient",
     "Statistics",
     "StatisticsQuery",
     "ValueReader",

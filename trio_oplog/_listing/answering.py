@@ -142,19 +142,30 @@ class ListClient:
         require_trio("ListClient")
         holding = Holding(self._room)
         try:
-            body = await self._ask(query, holding)
+            body = await self._fetch(self._url.copy_merge_params(write_parameters(query)), holding, query.limit)
+            if not await _is_json_object(body):
+                raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
             holding.shrink(len(body))
             yield body
         finally:
             holding.end()
 
-    async def _ask(self, query: ListQuery, holding: Holding) -> bytes:
-        url = self._url.copy_merge_params(write_parameters(query))
+    async def _fetch(self, url: httpx.URL, holding: Holding, records: int) -> bytes:
+        """The body of an answer that is a success.
+
+        Args:
+            url: What is asked for.
+            holding: Takes the room for it, which the caller gives back.
+            records: For how many records there has to be room before it is asked for.
+
+        Raises:
+            ListError: There was no such answer, or there is no room for it.
+        """
         body: bytes | None = None
         error: ListError = NoRoomError()
         try:
             with trio.move_on_after(self._timeout):
-                await holding.begin(query.limit)
+                await holding.begin(records)
                 error = ListError("the endpoint did not answer in time")
                 body = await self._get(url, holding)
         except httpx.HTTPError as failure:
@@ -162,8 +173,6 @@ class ListClient:
         # Outside of the handler: an error of the transport holds the request, and with it the secret.
         if body is None:
             raise error
-        if not await _is_json_object(body):
-            raise ListError(f"the endpoint's answer of {len(body)} bytes is no JSON object")
         return body
 
     async def _get(self, url: httpx.URL, holding: Holding) -> bytes:

@@ -12,12 +12,10 @@ The app is for any ASGI server, on Trio or asyncio.  ``HTTPServer`` is one for T
 from __future__ import annotations
 
 from trio_oplog._address import DEFAULT_PATH
-from trio_oplog._listing import Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, Page, Statistics, StatisticsQuery
 from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer, HTTPServerStatistics, tls_context
 from trio_oplog.collector._access import Access, Grant, Right, Role
 from trio_oplog.collector._app import create_app
-from trio_oplog.collector._live import Arrivals
-from trio_oplog.collector._pages import Page
 from trio_oplog.collector._retention import Pruned
 from trio_oplog.collector._size import StoreSize
 from trio_oplog.collector._store import Store, open_store

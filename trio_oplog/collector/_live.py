@@ -12,11 +12,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
-from attrs import frozen
 from sqlalchemy import Connection, select, text
 
 from trio_oplog._errors import QueryError
-from trio_oplog._listing import ListQuery
+from trio_oplog._listing import Arrivals, ListQuery
 from trio_oplog.collector._pages import REPLY_MAX_BYTES, SCANNED_AT_ONCE
 from trio_oplog.collector._queries import conditions_of
 from trio_oplog.collector._schema import operations
@@ -30,19 +29,6 @@ _RUNNING = text(
     "AND relation = 'operations_arrival'::regclass "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-@frozen
-class Arrivals:
-    """Records that arrived after a point, the first to arrive first.
-
-    Attributes:
-        records: The cursor of each, and its exact bytes.
-        next: What to ask for next time as ``after``.
-    """
-
-    records: list[tuple[str, bytes]]
-    next: str
 
 
 class Settled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from attrs import frozen
@@ -18,22 +17,6 @@ REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
 
 SCANNED_AT_ONCE: Final = 10_000
 """How many records a search reads before it looks at the clock."""
-
-
-@frozen
-class Page:
-    """A page of a list, the newest first.
-
-    Attributes:
-        bodies: The exact bytes of each record.
-        next: The ``cursor`` of the next page; ``None`` where there is none.
-        searched_to: Where a search with ``q`` stopped for want of time: what began before that was not looked at, and is looked
-            at by the next page.  ``None`` where the page is full, or everything was looked at.
-    """
-
-    bodies: list[bytes]
-    next: str | None
-    searched_to: datetime | None = None
 
 
 @frozen

@@ -21,13 +21,13 @@ from attrs import evolve
 from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
-from trio_oplog._listing import ListQuery, Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, ListQuery, Page, Statistics, StatisticsQuery
 from trio_oplog._operation import Operation
 from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
 from trio_oplog.collector._databases import READERS, parse_url
-from trio_oplog.collector._live import Arrivals, Settled, read_after, read_arrivals
-from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, Page, read_chunk
+from trio_oplog.collector._live import Settled, read_after, read_arrivals
+from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, read_chunk
 from trio_oplog.collector._positions import Position
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._queries import read_one, read_workspaces

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -13,16 +14,18 @@ import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
 from trio_oplog import _wire
+from trio_oplog._operation import Operation
 from trio_oplog.collector._rows import approval_of, outcome_of
 
 HEARTBEAT: Final = 15.0
 """How often a live tail says something, in seconds, so that nobody in between takes it for dead."""
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     *("id", "workspace_id", "started_at", "completed_at", "duration_ms", "source", "env_id", "tool", "is_error", "outcome"),
     *("user_id", "thread_id", "request_id", "client", "server", "approval", "approved_by", "waited_ms"),
     *("arguments", "result_summary"),
 )
+"""What an export in a table has of each record."""
 # What a spreadsheet would take for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -95,7 +98,7 @@ async def as_ndjson(lists: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[
 async def as_csv(lists: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[bytes, None]:
     """Records as RFC 4180 has them, with a line of names first."""
     async with aclosing(lists):
-        yield ",".join(_COLUMNS).encode() + b"\r\n"
+        yield ",".join(COLUMNS).encode() + b"\r\n"
         async for bodies in lists:
             yield await anyio.to_thread.run_sync(_csv_lines, bodies)
 
@@ -104,21 +107,30 @@ def _csv_lines(bodies: Iterable[bytes]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
     for body in bodies:
-        operation = _wire.decode(body)
-        meta, context, approval = operation.result_meta, operation.context, operation.approval
-        values = (
-            *(operation.id, operation.workspace_id, operation.started_at.isoformat(), operation.completed_at.isoformat()),
-            *(operation.duration_ms, operation.source, operation.env_id, operation.tool),
-            *(str(operation.is_error).lower(), outcome_of(operation)),
-            *(operation.user_id, operation.thread_id, operation.request_id),
-            *((None, None) if context is None else (context.client, context.server)),
-            *((None, None) if approval is None else (approval_of(approval), approval.by.value)),
-            None if meta is None else meta.waited_ms,
-            None if operation.arguments is None else operation.arguments.decode("utf-8", "replace"),
-            operation.result_summary,
-        )
-        writer.writerow([_harmless(value) for value in values])
+        writer.writerow([_harmless(_spelled(value)) for value in column_values(_wire.decode(body))])
     return text.getvalue().encode("utf-8", "replace")
+
+
+def column_values(operation: Operation) -> tuple[str | int | bool | datetime | None, ...]:
+    """What ``COLUMNS`` are of one record."""
+    meta, context, approval = operation.result_meta, operation.context, operation.approval
+    return (
+        *(operation.id, operation.workspace_id, operation.started_at, operation.completed_at),
+        *(operation.duration_ms, operation.source, operation.env_id, operation.tool),
+        *(operation.is_error, outcome_of(operation)),
+        *(operation.user_id, operation.thread_id, operation.request_id),
+        *((None, None) if context is None else (context.client, context.server)),
+        *((None, None) if approval is None else (approval_of(approval), approval.by.value)),
+        None if meta is None else meta.waited_ms,
+        None if operation.arguments is None else operation.arguments.decode("utf-8", "replace"),
+        operation.result_summary,
+    )
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _harmless(value: object) -> object:

@@ -1,0 +1,623 @@
+# ruff: noqa: E501 -- tables are as wide as they are
+"""``list``, ``show``, ``stats``, ``export`` and ``workspaces`` on real stores: what a person and what a program sees."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+import trio
+from attrs import evolve
+from click.testing import CliRunner, Result
+
+from tests.cli.test_collect import SECRET, collector
+from trio_oplog import Approval, Context, DecidedBy, ListError, Operation, Outcome, ResultMeta
+from trio_oplog._cli import following, main, show
+from trio_oplog._cli.following import follow
+from trio_oplog._cli.layout import Column, Layout, fit
+from trio_oplog._cli.output import harmless, harmless_json
+from trio_oplog._cli.stats import bar
+from trio_oplog._cli.times import in_zone
+from trio_oplog._listing import Arrivals, ListQuery, ReadClient
+from trio_oplog.collector import open_store
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+HOSTILE = "\x1b[2J\x1b]0;x\x07\x00\x9b31m\u202eevil\u2066\u200b\u2028 \u6771\u4eac \U000e0041"
+FORBIDDEN = set(HOSTILE) - set(" evil\u6771\u4eac[]2J0;x31m")
+
+Run = Callable[..., Result]
+
+
+def operation(number: int, **changes: Any) -> Operation:
+    values: dict[str, Any] = {
+        "id": f"{number:08x}-0000-4000-8000-000000000000",
+        "workspace_id": "local",
+        "source": "mcp",
+        "env_id": "laptop",
+        "tool": "read_file",
+        "is_error": False,
+        "started_at": NOON + timedelta(minutes=number),
+        "completed_at": NOON + timedelta(minutes=number, seconds=1),
+        "duration_ms": 7,
+        "user_id": "ada",
+        "arguments": b'{"path":"/home/ada/notes.txt"}',
+        "result_summary": "buy milk",
+    }
+    return Operation(**(values | changes))
+
+
+OPERATIONS = [
+    operation(0),
+    operation(
+        1,
+        tool="shell",
+        user_id=None,
+        context=Context(client="codex/1.0", server="s/2"),
+        is_error=True,
+        duration_ms=61_000,
+        result_summary='{"a":[1,{"b":null}]}',
+        result_meta=ResultMeta(outcome=Outcome.DECLINED, waited_ms=2_100, exit_code=3),
+        approval=Approval(decision="decline", by=DecidedBy.CLIENT, waited_ms=2_090, reason="no"),
+    ),
+    operation(2, tool="search", user_id="bob", arguments=None, result_summary=None, is_error=True, duration_ms=1_500),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Callable[..., str]:
+    """Stores operations and says where."""
+    url = f"sqlite:///{tmp_path / 'log'}"
+
+    async def add(operations: tuple[Operation, ...]) -> None:
+        async with open_store(url) as store:
+            await store.add(operations)
+
+    def filled(*operations: Operation) -> str:
+        trio.run(add, operations)
+        return url
+
+    return filled
+
+
+@pytest.fixture
+def run(fill: Callable[..., str]) -> Run:
+    """Runs the program on a store with three operations."""
+    url = fill(*OPERATIONS)
+
+    def invoke(command: str, *arguments: object, width: int = 120, at: str | None = None, **environment: str) -> Result:
+        words = [command, "--from", at or url, *map(str, arguments)]
+        result = CliRunner().invoke(main, words, env={"COLUMNS": str(width), **environment})
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_list_fits_the_terminal(run: Run, width: int) -> None:
+    result = run("list", width=width)
+    assert [line.rstrip() for line in result.stdout.splitlines()] == LISTS[width].split("\n")[1:-1]
+    assert result.stderr == "3 operations in the workspace local\n"
+    assert "\x1b" not in result.output
+
+
+LISTS = {
+    80: """
+ID       01-31 UTC WHO        TOOL           TOOK OUTCOME  ARGUMENTS  RESULT
+00000002 12:02:00  bob        search        1.5 s error
+00000001 12:01:00  (codex/1.… shell     1 min 1 s declined {"path":"… {"a":[1,{…
+00000000 12:00:00  ada        read_file      7 ms ok       {"path":"… buy milk
+""",
+    120: """
+ID        2026-01-31 UTC  WHO      ENV    TOOL            TOOK  OUTCOME   APPROVED      ARGUMENTS        RESULT
+00000002  12:02:00.000    bob      lapt…  search         1.5 s  error
+00000001  12:01:00.000    (codex…  lapt…  shell      1 min 1 s  declined  decline (cl…  {"path":"/home…  {"a":[1,{"b":n…
+00000000  12:00:00.000    ada      lapt…  read_file       7 ms  ok                      {"path":"/home…  buy milk
+""",
+    200: """
+ID        2026-01-31 UTC  WHO          SOURCE  ENV     TOOL            TOOK  OUTCOME   APPROVED          WAITED  ARGUMENTS                       RESULT
+00000002  12:02:00.000    bob          mcp     laptop  search         1.5 s  error
+00000001  12:01:00.000    (codex/1.0)  mcp     laptop  shell      1 min 1 s  declined  decline (client)   2.1 s  {"path":"/home/ada/notes.txt"}  {"a":[1,{"b":null}]}
+00000000  12:00:00.000    ada          mcp     laptop  read_file       7 ms  ok                                  {"path":"/home/ada/notes.txt"}  buy milk
+""",
+}
+
+
+def test_each_filter_narrows_the_list(run: Run) -> None:
+    for arguments, wanted in {
+        ("--user", "bob"): [2],
+        ("--outcome", "declined"): [1],
+        ("--grep", "NOTES"): [1, 0],
+        ("--client", "codex/1.0"): [1],
+        ("--approval", "any"): [1],
+        ("--thread", "t"): [],
+        ("--until", "2026-01-31 12:01"): [0],
+        ("--since", "2026-01-31T12:02:00Z", "--utc"): [2],
+    }.items():
+        document = json.loads(run("list", "--json", *arguments).stdout)
+        assert [int(each["id"][:8], 16) for each in document["operations"]] == wanted, arguments
+
+
+def test_a_list_goes_on_page_after_page(run: Run) -> None:
+    first = json.loads(run("list", "--json", "--limit", 2).stdout)
+    second = json.loads(run("list", "--json", "--limit", 2, "--cursor", first["next"]).stdout)
+    assert "next" not in second
+    everything = run("list", "--all", "--limit", 1, "--json")
+    assert everything.stderr == ""
+    assert [json.loads(line) for line in everything.stdout.splitlines()] == first["operations"] + second["operations"]
+    table = run("list", "--all", "--limit", 1)
+    assert (len(table.stdout.splitlines()), table.stderr) == (4, "3 operations in the workspace local\n")
+    assert run("list", "--all", "--tool", "none").output == "0 operations in the workspace local\n"
+
+
+def test_a_search_says_how_far_it_came(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_oplog.collector._pages.SCANNED_AT_ONCE", 1)
+    monkeypatch.setattr("trio_oplog.collector._store.Store.page.__kwdefaults__", {"budget": 0.0, "payload": True})
+    result = run("list", "--grep", "nothing")
+    assert result.stderr.startswith(
+        "0 operations in the workspace local, searched back to 2026-01-31 12:02:00+00:00; there is more: --all, or --cursor "
+    )
+    assert len(run("list", "--grep", "buy", "--all").stdout.splitlines()) == 2
+
+
+def test_times_are_local_unless_utc_is_asked_for(run: Run) -> None:
+    # The time zone of the process, without a database of time zones.
+    os.environ["TZ"] = "AAA-05:30"
+    time.tzset()
+    assert "2026-01-31 AAA" in run("list").stdout
+    assert "17:32:00.000" in run("list").stdout
+    assert "12:02:00.000" in run("list", "--utc").stdout
+    assert len(run("list", "--since", "2026-01-31 17:31").stdout.splitlines()) == 3
+    assert len(run("list", "--since", "2026-01-31 12:01", "--utc").stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("text", ["now", "today", "yesterday", "12:00", "12:00:30", "90s", "15m", "2h", "7d", "1w", "2026-01-31"])
+def test_a_time_is_what_people_write(run: Run, text: str) -> None:
+    assert run("list", "--since", text, "--until", "2026-01-01").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["soon", "25:00", "2026-02-30", "999999w", "9999-12-31 99:00", ""])
+def test_what_is_no_time_is_a_wrong_call_in_one_line(run: Run, text: str) -> None:
+    result = run("list", "--since", text)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "must be a time such as" in result.stderr
+
+
+def test_a_time_at_the_end_of_the_calendar_stays_in_utc() -> None:
+    os.environ["TZ"] = "AAA-14"
+    time.tzset()
+    last = datetime.max.replace(tzinfo=UTC)
+    assert in_zone(last, utc=False) == last
+
+
+def test_following_goes_with_nothing_that_has_an_end(run: Run) -> None:
+    result = run("list", "--follow", "--all")
+    assert result.exit_code == 2
+    assert "--follow goes on from now" in result.stderr
+
+
+# show
+
+
+def test_show_says_everything(run: Run) -> None:
+    result = run("show", "00000001")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == SHOWN
+
+
+SHOWN = """\
+id                     00000001-0000-4000-8000-000000000000
+started_at             2026-01-31 12:01:00.000000 UTC
+completed_at           2026-01-31 12:01:01.000000 UTC
+duration_ms            61000 (1 min 1 s)
+tool                   shell
+is_error               true
+env_id                 laptop
+source                 mcp
+workspace_id           local
+result_meta.outcome    declined
+result_meta.exit_code  3
+result_meta.waited_ms  2100 (2.1 s)
+context.client         codex/1.0
+context.server         s/2
+approval.by            client
+approval.waited_ms     2090 (2.1 s)
+approval.decision      decline
+approval.reason        no
+
+arguments
+{
+  "path": "/home/ada/notes.txt"
+}
+
+result
+{
+  "a": [
+    1,
+    {
+      "b": null
+    }
+  ]
+}
+"""
+
+
+def test_show_takes_the_beginning_of_an_id_and_json_is_the_record(run: Run) -> None:
+    assert json.loads(run("show", "00000002", "--json").stdout)["tool"] == "search"
+    assert json.loads(run("show", OPERATIONS[0].id, "--json").stdout)["tool"] == "read_file"
+    plain = run("show", "00000002").stdout
+    assert "arguments" not in plain
+    assert "result" not in plain
+
+
+def test_an_id_that_is_unknown_or_not_enough_is_an_error_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = run("show", "ff\x1b")
+    assert (unknown.exit_code, unknown.stderr) == (1, "trio-oplog: the workspace local has no operation ff\ufffd\n")
+    several = run("show", "0000")
+    names = ", ".join(each.id for each in OPERATIONS[::-1])
+    assert (several.exit_code, several.stderr) == (
+        1,
+        f"trio-oplog: several operations begin with 0000, such as {names}: say more of it\n",
+    )
+    empty = run("show", "")
+    assert (empty.exit_code, empty.stderr.count("\n")) == (2, 1)
+    # Further back than is looked.
+    monkeypatch.setattr(show, "LIMIT_MAX", 1)
+    monkeypatch.setattr(show, "_PAGES_MAX", 2)
+    assert run("show", "00000000").exit_code == 1
+    assert run("show", "00000001").exit_code == 0
+
+
+def test_odd_records_are_shown_as_they_are(fill: Callable[..., str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(operation(5, result_summary="{no json", arguments=b'"' + b"x" * 70_000 + b'"', duration_ms=1_000))
+    shown = run("show", "00000005").stdout
+    assert "{no json" in shown
+    assert "1000 (1.0 s)" in shown
+
+    async def odd(*_: object) -> bytes:
+        return b'{"id":"1","started_at":"then","tool":5,"is_error":false,"x":[1]}'
+
+    monkeypatch.setattr(show, "_find", odd)
+    lines = run("show", "1").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["id", "1"],
+        ["started_at", "then"],
+        ["tool", "5"],
+        ["is_error", "false"],
+        ["x", "[1]"],
+    ]
+
+
+# stats, workspaces
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_stats_fit_the_terminal(run: Run, width: int) -> None:
+    assert [line.rstrip() for line in run("stats", width=width).stdout.splitlines()] == STATS[width].split("\n")[1:-1]
+
+
+STATS = {
+    80: """
+TOOL       CALLS                    ERRORS     P50     P95     P99        WAITED
+read_file      1  ██████████████         0    7 ms    7 ms    7 ms
+search         1  ██████████████  1 (100%)   1.5 s   1.5 s   1.5 s
+shell          1  ██████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
+""",
+    120: """
+TOOL       CALLS                                              ERRORS     P50     P95     P99        WAITED
+read_file      1  ████████████████████████████████████████         0    7 ms    7 ms    7 ms
+search         1  ████████████████████████████████████████  1 (100%)   1.5 s   1.5 s   1.5 s
+shell          1  ████████████████████████████████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
+""",
+    200: """
+TOOL       CALLS                                              ERRORS     P50     P95     P99        WAITED
+read_file      1  ████████████████████████████████████████         0    7 ms    7 ms    7 ms
+search         1  ████████████████████████████████████████  1 (100%)   1.5 s   1.5 s   1.5 s
+shell          1  ████████████████████████████████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
+""",
+}
+
+
+def test_stats_count_by_whatever_is_asked_for(run: Run) -> None:
+    assert [line.split()[0] for line in run("stats", "--by", "user").stdout.splitlines()] == ["USER", "(none)", "ada", "bob"]
+    assert "2026-01-31 12:00 UTC" in run("stats", "--by", "hour").stdout
+    assert "2026-01-31  " in run("stats", "--by", "day").stdout
+    document = json.loads(run("stats", "--by", "outcome", "--json", "--errors").stdout)
+    assert (document["by"], [group["value"] for group in document["groups"]]) == ("outcome", ["declined", "error"])
+    assert run("stats", "--workspace", "none").output == "there is nothing to count\n"
+    wrong = run("stats", "--user", "ada", "--tool", "shell")
+    assert wrong.exit_code == 2
+    assert "The value of --user is counted apart" in wrong.stderr
+
+
+def test_bars_are_as_long_as_what_they_count() -> None:
+    assert [bar(count, 80, 10) for count in (0, 1, 4, 8, 79, 80)] == ["▏", "▏", "▌", "█", "█████████▉", "██████████"]
+
+
+def test_workspaces_are_named(fill: Callable[..., str], run: Run) -> None:
+    fill(operation(1, workspace_id="b\x1b"))
+    assert run("workspaces").stdout == "b\ufffd\nlocal\n"
+    assert json.loads(run("workspaces", "--json").stdout) == {"workspaces": ["b\x1b", "local"]}
+
+
+# export
+
+
+def test_an_export_is_the_records_in_any_format(run: Run, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in run("export").stdout.splitlines()]
+    assert [line["tool"] for line in lines] == ["search", "shell", "read_file"]
+    assert run("export", "--format", "csv", "-o", tmp_path / "x.csv").stderr == f"3 operations in {tmp_path / 'x.csv'}\n"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert [row["is_error"] for row in rows] == ["true", "true", "false"]
+    one = run("export", "--format", "parquet", "--output", tmp_path / "x.parquet", "--tool", "shell")
+    assert one.stderr == f"1 operation in {tmp_path / 'x.parquet'}\n"
+    [row] = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert {
+        name: row[name] for name in ("started_at", "duration_ms", "is_error", "outcome", "approval", "waited_ms", "user_id")
+    } == {
+        "started_at": OPERATIONS[1].started_at,
+        "duration_ms": 61_000,
+        "is_error": True,
+        "outcome": "declined",
+        "approval": "decline",
+        "waited_ms": 2_100,
+        "user_id": None,
+    }
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("x")) == ["x.csv", "x.parquet"]
+    piped = CliRunner().invoke(main, ["export", "--from", f"sqlite:///{tmp_path / 'log'}", "--format", "parquet", "-o", "-"])
+    assert pq.read_table(io.BytesIO(piped.stdout_bytes)).num_rows == 3
+
+
+def test_an_export_that_fails_leaves_no_file(run: Run, tmp_path: Path) -> None:
+    result = run("export", "-o", tmp_path / "x.csv", "--cursor", "nonsense")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--cursor is not the next of a list" in result.stderr
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_parquet_without_its_extra_is_said_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = run("export", "--format", "parquet")
+    assert (result.exit_code, result.stderr) == (1, "trio-oplog: Parquet needs pyarrow: pip install 'trio-oplog[parquet]'\n")
+
+
+# Hostile texts, colours, real terminals
+
+
+def on_a_terminal(words: list[str], width: int, until: bytes | None = None, **environment: str) -> tuple[str, int]:
+    """What the program writes to a pseudo-terminal that is its standard output; it is interrupted once it has written a text."""
+    leader, follower = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(width), "TERM": "xterm-256color", **environment}
+    program = [sys.executable, "-m", "trio_oplog", *words]
+    with subprocess.Popen(program, stdout=follower, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as process:
+        os.close(follower)
+        written = b""
+        try:
+            while chunk := os.read(leader, 65_536):
+                written += chunk
+                if until is not None and until in written:
+                    process.send_signal(signal.SIGINT)
+                    until = None
+        except OSError:  # Linux's way to say that nobody writes any more
+            pass
+        finally:
+            os.close(leader)
+        assert process.stderr is not None
+        process.stderr.read()
+    return written.decode(), process.returncode
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_terminal_gets_colours_and_no_line_that_it_would_break(run: Run, tmp_path: Path, width: int) -> None:
+    words = ["list", "--from", f"sqlite:///{tmp_path / 'log'}"]
+    coloured, status = on_a_terminal(words, width)
+    assert status == 0
+    assert "\x1b[31mdeclined" in coloured
+    plain, _ = on_a_terminal(words, width, NO_COLOR="1")
+    assert [line.rstrip() for line in plain.splitlines()] == LISTS[width].split("\n")[1:-1]
+
+
+EVERY = [
+    ["list"],
+    ["list", "--json"],
+    ["list", "--all", "--json"],
+    ["show", "00000009"],
+    ["show", "00000009", "--json"],
+    ["stats"],
+    ["stats", "--by", "user"],
+    ["workspaces"],
+    ["export"],
+    ["export", "--format", "csv"],
+]
+
+
+def test_what_strangers_wrote_never_reaches_a_terminal_raw(fill: Callable[..., str]) -> None:
+    text = json.dumps({HOSTILE: HOSTILE}, ensure_ascii=False).encode()
+    url = fill(
+        operation(
+            9,
+            tool=HOSTILE,
+            user_id=HOSTILE,
+            env_id=HOSTILE,
+            source=HOSTILE,
+            arguments=text,
+            result_summary=f"{HOSTILE}\n\t{HOSTILE}\r\x0b",
+            context=Context(client=HOSTILE, server=HOSTILE),
+            approval=Approval(decision=HOSTILE, by=DecidedBy.CLIENT, waited_ms=1, reason=HOSTILE),
+        ),
+        operation(10, id=HOSTILE),
+        operation(1, workspace_id=HOSTILE),
+    )
+    for words in EVERY:
+        written, status = on_a_terminal([words[0], "--from", url, *words[1:]], 120, NO_COLOR="1")
+        assert status == 0, words
+        assert not FORBIDDEN & set(written), words
+        if "--json" in words:
+            assert [json.loads(line) for line in written.splitlines()]
+
+
+def test_parquet_is_not_for_a_terminal(fill: Callable[..., str]) -> None:
+    assert on_a_terminal(["export", "--from", fill(), "--format", "parquet"], 80) == ("", 2)
+
+
+def test_harmless_json_has_the_same_value() -> None:
+    text = json.dumps({"a": HOSTILE}, ensure_ascii=False)
+    assert json.loads(harmless_json(text)) == json.loads(text)
+    assert harmless_json("{}") == "{}"
+    assert harmless("a\tb") == "a\ufffdb"
+
+
+# Layout
+
+
+def test_a_column_is_left_out_before_the_others_become_useless() -> None:
+    columns = [
+        Column("A", lambda row: (row, ""), 3, 9, 0),
+        Column("B", lambda row: (row, ""), 3, 9, 0, rank=2),
+        Column("C", lambda row: (row, ""), 3, 9, 0, rank=1),
+    ]
+    assert [column.header for column in Layout.of(columns, ["xxxxx"], 7, gap=1).columns] == ["A", "B"]
+    [only] = Layout.of(columns, ["xxxxx"], 2, gap=1).columns
+    assert (only.header, only.width) == ("A", 3)
+
+
+def test_a_wide_character_is_not_cut_in_two() -> None:
+    assert fit("\u6771\u4eac\u6771\u4eac", 6) == "\u6771\u4eac…"
+    assert fit("\u6771\u4eac\u6771", 6) == "\u6771\u4eac\u6771"
+
+
+# Endpoints, and what arrives
+
+
+async def test_every_command_reads_from_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIO_OPLOG_SECRET", SECRET)
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+        await store.add(OPERATIONS)
+    async with collector(tmp_path / "log") as (process, url):
+
+        async def run(*words: str) -> bytes:
+            done = await trio.run_process(
+                [sys.executable, "-m", "trio_oplog", *words, "--from", url], capture_stdout=True, capture_stderr=True
+            )
+            return bytes(done.stdout)
+
+        assert len(json.loads(await run("list", "--json"))["operations"]) == 3
+        assert json.loads(await run("show", "00000001", "--json"))["tool"] == "shell"
+        assert len(json.loads(await run("stats", "--json"))["groups"]) == 3
+        assert len((await run("export")).splitlines()) == 3
+        assert await run("workspaces") == b"local\ntrio-oplog\n"
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_what_arrives_is_shown_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIO_OPLOG_SECRET", SECRET)
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+        await store.add(OPERATIONS[:1])
+        async with collector(tmp_path / "log") as (process, url):
+            for at in (f"sqlite:///{tmp_path / 'log'}", url):
+                words = [sys.executable, "-m", "trio_oplog", "list", "--from", at, "--follow", "--json"]
+                watcher = await trio.lowlevel.open_process(words, stdout=subprocess.PIPE)
+                assert watcher.stdout is not None
+                lines = b""
+                with trio.fail_after(60):
+                    while b'"read_file"' not in lines:
+                        lines += await watcher.stdout.receive_some()
+                    await store.add([operation(100 + len(at), tool="new")])
+                    while b'"new"' not in lines:
+                        lines += await watcher.stdout.receive_some()
+                    watcher.send_signal(signal.SIGINT)
+                    assert await watcher.wait() == 130
+                await watcher.stdout.aclose()
+                assert lines.count(b'"new"') in (1, 2)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+
+
+def test_a_terminal_shows_what_arrives_as_a_table(run: Run, tmp_path: Path) -> None:
+    written, status = on_a_terminal(["list", "--from", f"sqlite:///{tmp_path / 'log'}", "-f"], 120, until=b"search")
+    assert status == 130
+    first = [line.split()[0] for line in written.splitlines()[:4]]
+    assert first == ["\x1b[1mID\x1b[0m", *(f"\x1b[2m{each.id[:12]}\x1b[0m" for each in OPERATIONS)]
+
+
+class Broken(ReadClient):
+    """An endpoint whose streams end as they are told to."""
+
+    def __init__(self, *streams: list[Arrivals | Exception]) -> None:
+        super().__init__("http://endpoint/", SECRET, http=httpx.AsyncClient())
+        self.streams = list(streams)
+        self.asked: list[str | None] = []
+
+    async def live(self, query: ListQuery, after: str | None = None) -> Any:
+        self.asked.append(after)
+        for each in self.streams.pop(0):
+            await trio.lowlevel.checkpoint()
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+
+async def test_an_endpoint_that_is_lost_is_asked_again_from_where_it_was(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = ListError("the endpoint broke off: connection lost")
+    refused = ListError("the endpoint does not accept the secret", 401)
+    endpoint = Broken([Arrivals([], "1"), lost], [lost], [Arrivals([("2", b"x")], "2")], [refused])
+    found: list[list[bytes]] = []
+    with pytest.raises(ListError) as caught:
+        async for bodies in follow(endpoint, ListQuery(workspace_id="ws")):
+            found += [bodies]
+    assert caught.value is refused
+    assert (found, endpoint.asked) == ([[], [b"x"]], [None, "1", "1", "2"])
+    assert capsys.readouterr().err.splitlines() == [
+        "trio-oplog: the endpoint broke off: connection lost; trying again",
+        "trio-oplog: the endpoint ended the stream; trying again",
+    ]
+    assert trio.current_time() == 3 * following.RETRY_INTERVAL
+
+
+async def test_an_endpoint_that_never_answered_is_not_asked_again() -> None:
+    lost = ListError("the endpoint cannot be reached: connection refused")
+    with pytest.raises(ListError) as caught:
+        await anext(follow(Broken([lost]), ListQuery(workspace_id="ws")))
+    assert caught.value is lost
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    env = {**os.environ, "_TRIO_OPLOG_COMPLETE": "bash_complete", "COMP_WORDS": "trio-oplog list --unt", "COMP_CWORD": "2"}
+    program = Path(sys.executable).with_name("trio-oplog")
+    done = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "plain,--until\n"
+
+
+def test_a_record_on_two_days_shows_days(fill: Callable[..., str], run: Run) -> None:
+    fill(evolve(operation(7), started_at=NOON + timedelta(days=1)))
+    assert "STARTED (UTC)" in run("list").stdout
+    assert "02-01 12:00:00" in run("list", width=80).stdout

@@ -1,0 +1,145 @@
+"""``trio-oplog export``: operations as a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import click
+import trio
+
+from trio_oplog._cli.account import counted
+from trio_oplog._cli.destination import open_readable
+from trio_oplog._cli.filters import Filters, filter_options, usage_error
+from trio_oplog._cli.options import from_option, utc_option, workspace_option
+from trio_oplog._cli.output import harmless, harmless_json
+from trio_oplog._errors import QueryError
+from trio_oplog._listing import LIMIT_MAX, ListQuery
+
+FORMATS: Final = ("ndjson", "csv", "parquet")
+_STDOUT: Final = Path("-")
+
+Lists = AsyncGenerator[list[bytes], None]
+
+
+@click.command("export")
+@from_option
+@workspace_option
+@filter_options()
+@click.option("--format", "chosen", type=click.Choice(FORMATS), default="ndjson", show_default=True, help="How it is written.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True), help="Where to; else the standard output."
+)
+@click.option("--cursor", metavar="TEXT", help="Go on where an earlier list ended.")
+@utc_option
+def command(
+    *,
+    source_of: str | None,
+    workspace: str,
+    secret_file: Path | None,
+    ca_file: Path | None,
+    filters: Filters,
+    chosen: str,
+    output: Path | None,
+    cursor: str | None,
+    utc: bool,
+) -> None:
+    """Write operations to a file, the newest first, however many there are.
+
+    A FILE is there when all of it is; until then its name ends in .part.  Parquet needs the extra 'parquet'.
+    """
+    path = None if output in (None, _STDOUT) else output
+    if path is None and chosen == "parquet" and sys.stdout.isatty():
+        raise click.UsageError("Parquet is not for a terminal: name a file with --output.")
+    if chosen == "parquet":
+        _check_parquet()
+    query = filters.list_query(utc=utc, workspace_id=workspace, limit=LIMIT_MAX, cursor=cursor)
+    problem: click.UsageError | None = None
+    try:
+        with _open(path) as file:
+            count = trio.run(_export, query, source_of, secret_file, ca_file, file, chosen)
+    except QueryError as error:
+        problem = usage_error(error)
+    if problem is not None:
+        raise problem
+    if path is not None:
+        click.echo(f"{counted(count, 'operation')} in {path}", err=True)
+
+
+def _check_parquet() -> None:
+    try:
+        import pyarrow  # noqa: F401, PLC0415 -- only this format needs it
+    except ModuleNotFoundError:
+        problem = "Parquet needs pyarrow: pip install 'trio-oplog[parquet]'"
+    else:
+        return
+    raise click.ClickException(problem)
+
+
+@contextmanager
+def _open(path: Path | None) -> Iterator[IO[bytes]]:
+    """The file, which gets its name when the block was left without an error."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _export(
+    query: ListQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None, file: IO[bytes], chosen: str
+) -> int:
+    async with open_readable(source_of, secret_file, ca_file) as readable, aclosing(readable.export(query)) as lists:
+        watched = _Counted()
+        await _WRITERS[chosen](watched.watch(lists), file)
+        return watched.count
+
+
+class _Counted:
+    """How many records went by."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def watch(self, lists: Lists) -> Lists:
+        """The same lists."""
+        async for bodies in lists:
+            self.count += len(bodies)
+            yield bodies
+
+
+async def _write_ndjson(lists: Lists, file: IO[bytes]) -> None:
+    from trio_oplog.collector._streams import as_ndjson  # noqa: PLC0415 -- brings the database along
+
+    await _write(as_ndjson(lists), file, harmless_json)
+
+
+async def _write_csv(lists: Lists, file: IO[bytes]) -> None:
+    from trio_oplog.collector._streams import as_csv  # noqa: PLC0415
+
+    await _write(as_csv(lists), file, lambda text: "\n".join(map(harmless, text.split("\r\n"))))
+
+
+async def _write(chunks: AsyncGenerator[bytes, None], file: IO[bytes], tamed: Callable[[str], str]) -> None:
+    is_shown = file.isatty()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            file.write(tamed(chunk.decode("utf-8", "replace")).encode() if is_shown else chunk)
+
+
+async def _write_parquet(lists: Lists, file: IO[bytes]) -> None:
+    from trio_oplog._cli.parquet import write_parquet  # noqa: PLC0415 -- needs the extra
+
+    await write_parquet(lists, file)
+
+
+_WRITERS: Final = {"ndjson": _write_ndjson, "csv": _write_csv, "parquet": _write_parquet}

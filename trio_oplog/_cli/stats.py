@@ -1,0 +1,119 @@
+"""``trio-oplog stats``: how many operations there were, and how long they took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+import trio
+
+from trio_oplog._cli.destination import open_readable
+from trio_oplog._cli.filters import Filters, filter_options
+from trio_oplog._cli.layout import Cell, Column, Layout
+from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
+from trio_oplog._cli.output import make_console, on_one_line, print_json
+from trio_oplog._cli.table import as_duration
+from trio_oplog._cli.times import in_zone
+from trio_oplog._listing import STATISTICS_GROUPS, Statistics, StatisticsQuery
+
+_GROUP_OF: Final = {name.removesuffix("_id"): name for name in STATISTICS_GROUPS}
+_VALUE_MAX: Final = 40
+_BAR_LEAST, _BAR_MOST = 8, 40
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+
+
+@click.command("stats")
+@from_option
+@workspace_option
+@click.option("--by", type=click.Choice(list(_GROUP_OF)), default="tool", show_default=True, help="What to count by.")
+@filter_options(counts=True)
+@utc_option
+@json_option
+def command(
+    *,
+    source_of: str | None,
+    workspace: str,
+    secret_file: Path | None,
+    ca_file: Path | None,
+    by: str,
+    filters: Filters,
+    utc: bool,
+    as_json: bool,
+) -> None:
+    """Count operations: how many there were and how many failed, and how long they took and waited for people.
+
+    Counts are kept by the hour: --since and --until take in the whole hours that they are in.  Users are counted apart, so that
+    --user and '--by user' go with times and --errors only.
+    """
+    query = filters.statistics_query(utc=utc, workspace_id=workspace, by=_GROUP_OF[by])
+    groups = trio.run(_fetch, query, source_of, secret_file, ca_file)
+    if as_json:
+        print_json(msgspec.json.encode({"by": query.by, "groups": groups}))
+    elif groups:
+        _print(groups, by, utc=utc)
+    else:
+        click.echo("there is nothing to count", err=True)
+
+
+async def _fetch(
+    query: StatisticsQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None
+) -> list[Statistics]:
+    async with open_readable(source_of, secret_file, ca_file) as readable:
+        return await readable.statistics(query)
+
+
+def _print(groups: Sequence[Statistics], by: str, *, utc: bool) -> None:
+    most = max(group.count for group in groups)
+
+    def value(group: Statistics) -> Cell:
+        return _value(group.value, by, utc=utc), "bold"
+
+    def errors(group: Statistics) -> Cell:
+        return f"{group.errors} ({group.errors / group.count:.0%})" if group.errors else "0", "red" if group.errors else ""
+
+    console = make_console()
+    columns = [
+        Column(by.upper(), value, 20, _VALUE_MAX, 0),
+        Column("CALLS", lambda group: (str(group.count), ""), 5, 20, 0, is_right=True),
+        Column("", lambda group: (bar(group.count, most, drawn.width), "cyan"), _BAR_LEAST, _BAR_MOST, 0, rank=1, share=1),
+        Column("ERRORS", errors, 6, 28, 0, is_right=True, is_whole=True, rank=6),
+        *(_percentile(name, f"{name.lower()}_ms", rank) for name, rank in (("P50", 5), ("P95", 4), ("P99", 3))),
+        Column("WAITED", lambda group: (_waited(group), ""), 6, 30, 0, is_right=True, is_whole=True, rank=2, is_optional=True),
+    ]
+    drawn = columns[2]
+    drawn.width = _BAR_MOST
+    layout = Layout.of(columns, groups, console.width, gap=2)
+    layout.print_header(console)
+    layout.print_rows(groups, console)
+
+
+def _percentile(header: str, field: str, rank: int) -> Column[Statistics]:
+    def show(group: Statistics) -> Cell:
+        measured = getattr(group, field)
+        return "" if measured is None else as_duration(measured), ""
+
+    return Column(header, show, 4, 12, 0, is_right=True, is_whole=True, rank=rank)
+
+
+def _waited(group: Statistics) -> str:
+    """How many waited for a person, and half of them no longer than what."""
+    if group.waited_p50_ms is None:
+        return ""
+    return f"{group.waits}, p50 {as_duration(group.waited_p50_ms)}"
+
+
+def _value(value: str | datetime | None, by: str, *, utc: bool) -> str:
+    if isinstance(value, datetime):
+        # A day is one of UTC, whatever the hour is here.
+        return value.date().isoformat() if by == "day" else f"{in_zone(value, utc=utc):%Y-%m-%d %H:%M %Z}"
+    return "(none)" if value is None else on_one_line(value, _VALUE_MAX * 4)
+
+
+def bar(count: int, most: int, width: int) -> str:
+    """A bar that is as long as a count, where the largest one takes the whole width; in eighths of a cell, and never empty."""
+    eighths = max(1, count * width * 8 // most)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
