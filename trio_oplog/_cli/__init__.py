@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "check": _Command("trio_oplog._cli.check", "cli", "Say what is configured, and whether operations reach the store."),
     "token": _Command("trio_oplog._cli.token", "cli", "Make a bearer token for a client of the gateway or the collector."),
     "list": _Command("trio_oplog._cli.listing", "cli", "Show stored operations, the newest first."),
+    "ui": _Command("trio_oplog._cli.ui", "cli", "Look at your own store on a page in your browser."),
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
     "prune": _Command("trio_oplog._cli.prune", "cli", "Delete old operations from a store."),

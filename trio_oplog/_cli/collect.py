@@ -14,20 +14,15 @@ from typing import Never
 
 import click
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 
 from trio_oplog._cli.destination import default_store, has_secret, read_secret
 from trio_oplog._cli.durations import Duration
 from trio_oplog._cli.options import secret_option
+from trio_oplog._cli.serving import first_os_error, serve_until_signal
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog.collector import DEFAULT_PATH, Access, Store, create_app, open_store
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", re.ASCII)
-_GRACE = 5.0
-"""How long requests may take to finish after a signal, in seconds: as long as a Client waits for them."""
-_HEADERS_MAX_BYTES = 64 * 1024
-"""Room for a list request with every filter as long as it may be, each byte of it percent-encoded."""
 
 
 @click.command("collect")
@@ -62,7 +57,7 @@ def command(
     access_log: bool,
     secret_file: Path | None,
 ) -> None:
-    """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP and store them.
+    """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP, store them, and show them on a page.
 
     Whoever sends or lists operations must know the secret, or have a token from --tokens. SIGHUP reads both again.
     """
@@ -80,7 +75,7 @@ def command(
         with _logging(access_log=access_log):
             trio.run(_collect, listen, store, access, read, retain)
     except* OSError as group:
-        problem = f"cannot listen on {listen}: {_first(group).strerror}"
+        problem = f"cannot listen on {listen}: {first_os_error(group).strerror}"
     if problem:
         raise click.ClickException(problem)
 
@@ -134,27 +129,12 @@ async def _reload_when_told(
 async def _collect(
     listen: str, store: Store, access: Access, read: Callable[[], Access], retain: Callable[[], Awaitable[Never]] | None
 ) -> None:
-    config = Config()
-    config.bind = [listen]
-    config.loglevel = "WARNING"
-    config.graceful_timeout = _GRACE
-    config.h11_max_incomplete_size = _HEADERS_MAX_BYTES
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    def started(url: str) -> None:
+        click.echo(f"collecting on {url}{DEFAULT_PATH} into {store.url}", err=True)
 
-        async def signalled() -> None:
-            await anext(signals)
-
-        async with store, trio.open_nursery() as background:
-            await background.start(_reload_when_told, access, read)
-            if retain is not None:
-                background.start_soon(retain)
-            async with trio.open_nursery() as nursery:
-                app = create_app(store, access)
-                binds = await nursery.start(partial(serve, app, config, shutdown_trigger=signalled))  # type: ignore[arg-type]
-                click.echo(f"collecting on {binds[0]}{DEFAULT_PATH} into {store.url}", err=True)
-            background.cancel_scope.cancel()
-
-
-def _first(group: BaseExceptionGroup[OSError]) -> OSError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    async with store, trio.open_nursery() as background:
+        await background.start(_reload_when_told, access, read)
+        if retain is not None:
+            background.start_soon(retain)
+        await serve_until_signal(create_app(store, access), listen, started)
+        background.cancel_scope.cancel()
