@@ -65,7 +65,7 @@ def week(end: datetime, *, workspace: str = "team", count: int = 1500, seed: int
         for age in ages
         if rng.random() < 0.12 + max(0.0, math.sin(math.pi * ((end.timestamp() - age) % 86_400) / 86_400)) ** 3
     ]
-    for number, age in enumerate(sorted(ages[: count - 5] + [3.0, 9.0, 16.0, 31.0, 48.0], reverse=True)):
+    for number, age in enumerate(sorted([*ages[: count - 5], 3.0, 9.0, 16.0, 31.0, 48.0], reverse=True)):
         began = end - timedelta(seconds=age)
         if rng.random() < 0.2:
             thread += 1

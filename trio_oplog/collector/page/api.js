@@ -90,7 +90,7 @@ export async function follow(parameters, { signal, after, arrived, changed }) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 401 || error.status === 403) {
+      if ([400, 401, 403].includes(error.status)) {
         changed("refused", error);
         return;
       }

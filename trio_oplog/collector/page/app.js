@@ -64,7 +64,7 @@ function header() {
   );
   show(
     top_,
-    h("a", { class: "brand", href: href({ workspace: state.workspace }), "data-go": true }, mark(), h("span", {}, "trio-oplog")),
+    h("a", { class: "brand", href: href({ workspace: state.workspace }), "data-go": true, "aria-label": "trio-oplog" }, mark(), h("span", {}, "trio-oplog")),
     account && [
       h(
         "nav",
@@ -113,7 +113,7 @@ function render() {
       shown?.leave();
       shown = null;
       header();
-      show(main, nothingYet());
+      show(main, h("h1", { class: "unseen" }, "Calls"), nothingYet());
       return;
     }
   }

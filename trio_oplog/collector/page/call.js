@@ -129,7 +129,7 @@ export function openCall(side, context, state) {
 
   const fact = (name, value, filter) => [
     h("dt", {}, name),
-    h("dd", {}, value, filter && h("a", { class: "narrow", href: href(now, { ...filter, call: undefined }), "data-go": true, "aria-label": `Only calls with this ${name.toLowerCase()}` }, "only these")),
+    h("dd", {}, value, filter && h("a", { class: "narrow", href: href(now, { ...filter, call: undefined }), "data-go": true, "aria-label": `only these: calls with this ${name.toLowerCase()}` }, "only these")),
   ];
 
   async function timeline(call, place) {

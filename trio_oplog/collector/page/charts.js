@@ -8,10 +8,10 @@ const LEFT = 46;
 const BOTTOM = 24;
 const TOP = 10;
 
-/** A round number at or above this one: 1, 2 or 5 times a power of ten. */
+/** A round number at or above this one, whose half is round, too. */
 function round(most) {
   const power = 10 ** Math.floor(Math.log10(Math.max(most, 1)));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= most);
+  return [1, 2, 3, 4, 6, 8, 10].map((factor) => factor * power).find((value) => value >= most);
 }
 
 const SHORT = new Intl.NumberFormat("en", { notation: "compact" });

@@ -104,7 +104,8 @@ export function filterBar(context, { search = true } = {}) {
     for (const [key, title] of [["since", "from"], ["until", "before"]]) {
       if (state[key]) {
         const at = new Date(state[key]);
-        found.push(chip(key, title, `${day(at)} ${at.toLocaleTimeString("en-GB")}`, { [key]: undefined }));
+        const text = Number.isNaN(at.getTime()) ? state[key] : `${day(at)} ${at.toLocaleTimeString("en-GB")}`;
+        found.push(chip(key, title, text, { [key]: undefined }));
       }
     }
     if (found.length > 0) found.push(h("li", {}, h("button", { type: "button", class: "quiet", click: () => context.go(cleared()) }, "Clear all")));

@@ -111,7 +111,7 @@ export function mountOverview(main, context) {
 
   const columns = (titles) => h("thead", {}, h("tr", {}, titles.map(([words, kind]) => h("th", { scope: "col", class: kind }, words))));
 
-  const wide = (title, ...content) => h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": title }, content);
+  const wide = (title, ...content) => h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": title }, content);
 
   function tools(place, groups) {
     if (groups.length === 0) {
@@ -195,12 +195,13 @@ export function mountOverview(main, context) {
         h(
           "table",
           { class: "plain" },
-          columns([["Tool"], ...shown.map((decision) => [h("a", to({ approval: decision.value }), said(decision.value === "none" ? "undecided" : decision.value, 40)), "number"]), ["Median wait", "number"]]),
+          columns([["Tool"], ...shown.map((decision) => [h("a", to({ approval: decision.value }), said(decision.value === "none" ? "undecided" : decision.value, 40)), "number"])]),
           h(
             "tbody",
             {},
-            tools_.map(([name, numbers]) => h("tr", {}, h("th", { scope: "row" }, h("a", to({ tool: name, approval: "any" }), said(name, 80))), numbers.map((number) => h("td", { class: "number" }, number ? count(number) : "")), h("td", {}))),
-            h("tr", { class: "sum" }, h("th", { scope: "row" }, "All"), shown.map((decision) => h("td", { class: "number" }, count(decision.count))), h("td", { class: "number" }, duration(shown.toSorted((a, b) => b.count - a.count)[0].waited_p50_ms))),
+            tools_.map(([name, numbers]) => h("tr", {}, h("th", { scope: "row" }, h("a", to({ tool: name, approval: "any" }), said(name, 80))), numbers.map((number) => h("td", { class: "number" }, number ? count(number) : "")))),
+            h("tr", { class: "sum" }, h("th", { scope: "row" }, "All"), shown.map((decision) => h("td", { class: "number" }, count(decision.count)))),
+            h("tr", {}, h("th", { scope: "row" }, "Median wait"), shown.map((decision) => h("td", { class: "number" }, duration(decision.waited_p50_ms)))),
           ),
         ),
       ),
