@@ -31,7 +31,7 @@ export function signIn(place, { reason, taken }) {
         "p",
         { id: "token-help", class: "help" },
         "Whoever runs this collector makes one with ",
-        h("code", {}, "trio-oplog token --role read"),
+        h("code", {}, "trio-oplog token --user NAME --role read"),
         " (or ",
         h("code", {}, "audit"),
         ", to see arguments and results). It stays in this tab until you close it or sign out.",

@@ -30,7 +30,7 @@ export function mountWorkspaces(main, context) {
         "section",
         { class: "page" },
         h("h1", {}, "Workspaces"),
-        h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Workspaces" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Workspace", "Calls in 7 days", "Errors", "Median"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)), h("th", { scope: "col" }, h("span", { class: "unseen" }, "Where to go")))), body)),
+        h("div", { class: "wide card", tabindex: "0", role: "region", "aria-label": "Workspaces" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Workspace", "Calls in 7 days", "Errors", "Mean duration"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)), h("th", { scope: "col" }, h("span", { class: "unseen" }, "Where to go")))), body)),
       ),
     );
     const since = new Date(Date.now() - SPAN).toISOString();
@@ -45,7 +45,7 @@ export function mountWorkspaces(main, context) {
             const errors = groups.reduce((sum, group) => sum + group.errors, 0);
             row.cells[0].textContent = count(calls);
             row.cells[1].textContent = percent(errors, calls);
-            row.cells[2].textContent = calls ? duration(groups.toSorted((a, b) => b.count - a.count)[0].p50_ms) : "–";
+            row.cells[2].textContent = calls ? duration(groups.reduce((sum, group) => sum + group.sum_ms, 0) / calls) : "–";
           }
         }),
       );
