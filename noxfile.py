@@ -20,6 +20,7 @@ EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 EVERYTHING = f".[{EXTRAS}]"
 
 OLDEST = "3.11"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FUZZING_PYTHON = "3.12"  # one that atheris has a wheel for
 # The interpreter that runs nox is always tested, and the one whose coverage counts: it is there on every machine, and no line
 # of the package belongs to one Python only.
@@ -172,6 +173,17 @@ def e2e(session: nox.Session) -> None:
         session.error("the end-to-end tests need npm, and there is none on PATH")
     install(session, "test", "e2e")
     pytest(session, "tests/e2e", *session.posargs)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Run the tests of the page in Chromium; needs it, and ``npm`` for axe-core, on the machine.  ``.ci/run`` runs this, too."""
+    if not any(map(shutil.which, CHROMIUMS)):
+        session.error("the tests of the page need Chromium, and there is none on PATH: apt-get install chromium")
+    if shutil.which("npm") is None:
+        session.error("the check of accessibility comes from npm, and there is no npm on PATH")
+    install(session, "test", "browser")
+    pytest(session, "tests/browser", *session.posargs)
 
 
 @nox.session(default=False)

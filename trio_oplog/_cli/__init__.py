@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "stats": _Command("trio_oplog._cli.stats", "cli", "Count operations by tool, user, hour and so on."),
     "export": _Command("trio_oplog._cli.export", "cli", "Write operations to a file: NDJSON, CSV or Parquet."),
     "workspaces": _Command("trio_oplog._cli.workspaces", "cli", "Show the names of the workspaces."),
+    "ui": _Command("trio_oplog._cli.ui", "cli", "Look at your own store on a page in your browser."),
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
     "prune": _Command("trio_oplog._cli.prune", "cli", "Delete old operations from a store."),

@@ -17,7 +17,7 @@ import trio
 
 from trio_oplog._cli.destination import default_store, has_secret, read_secret
 from trio_oplog._cli.durations import Duration
-from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told
 from trio_oplog._cli.options import secret_option
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._serving import HTTPServer, tls_context
@@ -62,7 +62,7 @@ def command(
     certificate: Path | None,
     key: Path | None,
 ) -> None:
-    """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP and store them.
+    """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP, store them, and show them on a page.
 
     Whoever sends or lists operations must know the secret, or have a token from --tokens.  SIGHUP reads both again.  A second
     SIGTERM does not wait for requests that have begun.
@@ -145,13 +145,15 @@ async def _collect(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with store:
             listeners = await open_listeners(host, port)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(stop_when_told, server, signals, nursery.cancel_scope, partial(_reload, access, read))
+
+            def started() -> None:
+                for listener in listeners:
+                    where = f"{'http' if tls is None else 'https'}://{name_of(listener)}{DEFAULT_PATH}"
+                    click.echo(f"collecting on {where} into {store.url}", err=True)
+
+            async with trio.open_nursery() as background:
                 if retain is not None:
-                    nursery.start_soon(retain)
-                async with trio.open_nursery() as serving:
-                    await serving.start(partial(server.serve, listeners, tls=tls))
-                    for listener in listeners:
-                        where = f"{'http' if tls is None else 'https'}://{name_of(listener)}{DEFAULT_PATH}"
-                        click.echo(f"collecting on {where} into {store.url}", err=True)
-                nursery.cancel_scope.cancel()
+                    background.start_soon(retain)
+                serve = partial(server.serve, listeners, tls=tls)
+                await serve_until_told(server, serve, signals, started, partial(_reload, access, read))
+                background.cancel_scope.cancel()

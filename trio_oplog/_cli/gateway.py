@@ -17,7 +17,7 @@ from trio_oplog._address import check_url
 from trio_oplog._cli.account import counted
 from trio_oplog._cli.delivery import make_config
 from trio_oplog._cli.headers import read_headers
-from trio_oplog._cli.listening import name_of, open_listeners, read_address, stop_when_told
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told
 from trio_oplog._cli.options import Recording, recording_options
 from trio_oplog._cli.otlp import resource
 from trio_oplog._cli.outlets import Outlets, open_outlets
@@ -284,13 +284,12 @@ async def _serve(
 ) -> None:
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         listeners = await open_listeners(host, port)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop_when_told, gateway, signals, nursery.cancel_scope, reload)
-            async with trio.open_nursery() as serving:
-                await serving.start(gateway.serve, listeners)
-                for listener in listeners:
-                    click.echo(f"listening on {url[0]}{name_of(listener)}{url[1]}", err=True)
-            nursery.cancel_scope.cancel()
+
+        def started() -> None:
+            for listener in listeners:
+                click.echo(f"listening on {url[0]}{name_of(listener)}{url[1]}", err=True)
+
+        await serve_until_told(gateway, partial(gateway.serve, listeners), signals, started, reload)
 
 
 def _reload(authenticator: Authenticator, tokens: Path | None) -> None:

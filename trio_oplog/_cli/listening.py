@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import click
@@ -53,17 +53,33 @@ def name_of(listener: trio.SocketListener) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def stop_when_told(
-    server: Stoppable, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object] | None = None
+async def serve_until_told(
+    server: Stoppable,
+    serve: Callable[..., Awaitable[object]],
+    signals: AsyncIterator[int],
+    started: Callable[[], object],
+    reload: Callable[[], object] | None = None,
 ) -> None:
-    """Stop a server at the first signal, and wait for it no longer at the second.
+    """Serve until a signal says otherwise: the first stops the server, and the second does not wait for it.
 
     Args:
-        server: What to stop.
+        server: What is stopped.
+        serve: Its ``serve``, as ``nursery.start`` calls it.
         signals: What arrives.
-        scope: Is cancelled at the second one.
+        started: Called once it listens.
         reload: What SIGHUP does; without it, it is a signal like the others.
     """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_when_told, server, signals, nursery.cancel_scope, reload)
+        async with trio.open_nursery() as serving:
+            await serving.start(serve)
+            started()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_when_told(
+    server: Stoppable, signals: AsyncIterator[int], scope: trio.CancelScope, reload: Callable[[], object] | None
+) -> None:
     is_stopping = False
     async for signum in signals:
         if reload is not None and signum == signal.SIGHUP:

@@ -110,15 +110,6 @@ class ListQuery:
     cursor: str | None = field(default=None, validator=optional_text)
 
 
-def read_parameters(parameters: Iterable[tuple[str, str]]) -> ListQuery:
-    """The query that the parameters of a URL spell; see ``read_values``.
-
-    Raises:
-        QueryError: One of them is wrong; the error names it.
-    """
-    return ListQuery(**required(read_values(parameters, LIST_PARAMETERS), "workspace_id"))
-
-
 def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:
     """The values of the parameters of a URL.
 

@@ -22,6 +22,7 @@ from trio_oplog._errors import ConfigError, QueryError, StoreError
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._endpoint import Endpoint
 from trio_oplog.collector._metrics import Metrics
+from trio_oplog.collector._page import page_routes
 from trio_oplog.collector._refusals import FORBIDDEN, UNAUTHORIZED, RefusalError, json_response
 from trio_oplog.collector._reporting import ROUTE, WHO, Reporting
 from trio_oplog.collector._store import Store
@@ -47,6 +48,7 @@ _BELOW: Final = (
     _Way("list", "GET", "", Right.READ, Endpoint.list),
     _Way("stats", "GET", "/stats", Right.READ, Endpoint.statistics),
     _Way("workspaces", "GET", "/workspaces", Right.READ, Endpoint.workspaces),
+    _Way("whoami", "GET", "/whoami", Right.READ, Endpoint.whoami),
     _Way("export", "GET", "/export", Right.READ, Endpoint.export),
     _Way("live", "GET", "/live", Right.READ, Endpoint.live),
     _Way("prune", "POST", "/prune", Right.PRUNE, Endpoint.prune),
@@ -56,7 +58,7 @@ _METRICS: Final = _Way("metrics", "GET", "/metrics", Right.READ, Endpoint.metric
 
 
 def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, puts_reads_on_record: bool = True) -> Starlette:
-    """An ASGI app that stores operations and shows them, for any server, on Trio or asyncio.
+    """An ASGI app that stores operations and shows them, to programs and on a page for people, on Trio or asyncio.
 
     Its lifespan opens the store and closes it, unless somebody else has it open as well.  Mounted in another app, whose lifespan
     is the one that runs, it opens the store at the first use.
@@ -64,7 +66,7 @@ def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, 
     Args:
         store: From ``open_store``.
         access: Who may use it.  A text is the secret that gives all rights: visible ASCII, not empty.
-        path: Where the endpoint is; begins with ``/``.
+        path: Where the endpoint is; begins with ``/``.  The page is at ``/``, unless the endpoint is.
         puts_reads_on_record: Whether each read of arguments and results is stored as an operation, too, in the workspace
             ``trio-oplog``.
 
@@ -93,6 +95,8 @@ def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, 
             Route("/readyz", _Health(store), methods=["GET"]),
             Route(_METRICS.path, _Guarded(endpoint, access, [_METRICS]), methods=["GET"]),
             *(Route(at, _Guarded(endpoint, access, some), methods=[way.method for way in some]) for at, some in ways.items()),
+            # The last: an endpoint at / leaves no room for a page.
+            *page_routes(path),
         ],
         middleware=[Middleware(Reporting, metrics=metrics)],
         lifespan=lifespan,

@@ -18,13 +18,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from trio_oplog._errors import WireError
-from trio_oplog._listing import ListQuery, read_parameters, read_values
+from trio_oplog._listing import ListQuery, read_values
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._audit import AUDIT_WORKSPACE, read_record
 from trio_oplog.collector._bodies import content_type, decode, read_body
 from trio_oplog.collector._metrics import MEDIA_TYPE, Metrics
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
-from trio_oplog.collector._parameters import read_export, read_live, read_prune, read_statistics_query, read_workspace
+from trio_oplog.collector._parameters import read_export, read_list, read_live, read_prune, read_statistics_query, read_workspace
 from trio_oplog.collector._refusals import NOT_FOUND, RefusalError, json_response
 from trio_oplog.collector._store import Store
 from trio_oplog.collector._streams import HEARTBEAT, StreamedResponse, as_csv, as_ndjson, event, heartbeat
@@ -80,11 +80,12 @@ class Endpoint:
 
     async def list(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET``: the operations that meet the parameters, the newest first."""
-        query = read_parameters(request.query_params.multi_items())
+        query, payloads = read_list(request.query_params.multi_items())
         if not grant.covers(query.workspace_id):
             return _operations([], {})
-        page = await self._store.page(query, payload=grant.has(Right.PAYLOADS))
-        await self._put_on_record(request, grant, "list", len(page.bodies))
+        page = await self._store.page(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+        if _tells(query, payloads=payloads):
+            await self._put_on_record(request, grant, "list", len(page.bodies))
         return _operations(page.bodies, {"next": page.next, "searched_to": page.searched_to})
 
     async def get(self, request: Request, grant: Grant) -> ASGIApp:
@@ -112,6 +113,14 @@ class Endpoint:
         _read_nothing(request)
         return json_response({"workspaces": [name for name in await self._store.workspaces() if grant.covers_key(name)]})
 
+    async def whoami(self, request: Request, grant: Grant) -> ASGIApp:
+        """``GET …/whoami``: what whoever asks may do."""
+        _read_nothing(request)
+        rights = {"write": Right.WRITE, "payloads": Right.PAYLOADS, "prune": Right.PRUNE}
+        return json_response(
+            {"name": grant.name, "role": grant.role, **{name: grant.has(right) for name, right in rights.items()}}
+        )
+
     async def export(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/export``: every operation that meets the parameters, without a limit."""
         query, chosen = read_export(request.query_params.multi_items())
@@ -126,18 +135,20 @@ class Endpoint:
 
     async def live(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/live``: what arrives, as server-sent events."""
-        query, after = read_live(request.query_params.multi_items())
+        query, after, payloads = read_live(request.query_params.multi_items())
         after = request.headers.get("last-event-id") or after
         if self._listeners >= LISTENERS_MAX:
             raise RefusalError(503, "too many live tails are open")
         first = await self._store.arrivals(query, after)  # or say why not
-        if grant.covers(query.workspace_id):
+        if grant.covers(query.workspace_id) and _tells(query, payloads=payloads):
             await self._put_on_record(request, grant, "live")
         shown = credential(request.scope["headers"]) or b""
-        events = self._events(query, after if after is not None else first.next, grant, shown)
+        events = self._events(query, after if after is not None else first.next, grant, shown, brief=not payloads)
         return StreamedResponse(events, "text/event-stream")
 
-    async def _events(self, query: ListQuery, after: str, grant: Grant, shown: bytes) -> AsyncGenerator[bytes, None]:
+    async def _events(
+        self, query: ListQuery, after: str, grant: Grant, shown: bytes, *, brief: bool
+    ) -> AsyncGenerator[bytes, None]:
         self._listeners += 1
         self._metrics.listen(1)
         try:
@@ -147,7 +158,7 @@ class Endpoint:
             while self._access.find(shown) == grant:
                 arrival = self._store.next_arrival()
                 if grant.covers(query.workspace_id):
-                    arrived = await self._store.arrivals(query, after, payload=grant.has(Right.PAYLOADS))
+                    arrived = await self._store.arrivals(query, after, payload=grant.has(Right.PAYLOADS), brief=brief)
                     for cursor, body in arrived.records:
                         yield event(cursor, body)
                         said_at = anyio.current_time()
@@ -198,6 +209,11 @@ def _check_workspace(workspace_id: str, grant: Grant) -> None:
         raise WireError("workspace_id", "is the collector's own")
     if not grant.covers(workspace_id):
         raise WireError("workspace_id", "is none that the token is for")
+
+
+def _tells(query: ListQuery, *, payloads: bool) -> bool:
+    """Whether the answer tells of payloads: it has them, or says which of them hold a text."""
+    return payloads or query.q is not None
 
 
 def _read_nothing(request: Request) -> None:

@@ -35,18 +35,27 @@ _STATISTICS: Final[Mapping[str, ValueReader]] = {
     **_without(_PLACE | {"q", "id", "thread_id"}),
     "by": read_text,
 }
-_LIVE: Final[Mapping[str, ValueReader]] = {**_without(_PLACE | _TIMES), "after": read_text}
+_LIST: Final[Mapping[str, ValueReader]] = {**LIST_PARAMETERS, "payloads": read_bool}
+_LIVE: Final[Mapping[str, ValueReader]] = {**_without(_PLACE | _TIMES), "after": read_text, "payloads": read_bool}
 _EXPORT: Final[Mapping[str, ValueReader]] = {**_without(frozenset({"limit"})), "format": read_text}
 _PRUNE: Final[Mapping[str, ValueReader]] = {"workspace_id": read_text, "before": read_time, "dry_run": read_bool}
 
 FORMATS: Final = ("ndjson", "csv")
 
 
+class Listed(NamedTuple):
+    """What a list shows, and whether with arguments and results."""
+
+    query: ListQuery
+    payloads: bool
+
+
 class Live(NamedTuple):
-    """What a live tail shows, and from where on."""
+    """What a live tail shows, from where on, and whether with arguments and results."""
 
     query: ListQuery
     after: str | None
+    payloads: bool
 
 
 class Export(NamedTuple):
@@ -74,11 +83,18 @@ def read_statistics_query(given: Given) -> StatisticsQuery:
     return StatisticsQuery(**required(read_values(given, _STATISTICS), "workspace_id", "by"))
 
 
+def read_list(given: Given) -> Listed:
+    """What a list shows."""
+    values = required(read_values(given, _LIST), "workspace_id")
+    payloads = values.pop("payloads", True)
+    return Listed(ListQuery(**values), payloads)
+
+
 def read_live(given: Given) -> Live:
     """What a live tail shows."""
     values = required(read_values(given, _LIVE), "workspace_id")
-    after = values.pop("after", None)
-    return Live(ListQuery(**values, limit=LIMIT_MAX), after)
+    after, payloads = values.pop("after", None), values.pop("payloads", True)
+    return Live(ListQuery(**values, limit=LIMIT_MAX), after, payloads)
 
 
 def read_export(given: Given) -> Export:

@@ -185,7 +185,7 @@ class Store:
         """The records of one page; see ``page``."""
         return (await self.page(query)).bodies
 
-    async def page(self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True) -> Page:
+    async def page(self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True, brief: bool = False) -> Page:
         """Look operations up: the newest first, by ``started_at``, then by arrival.
 
         The pages that follow one another by ``next`` hold each record once that was there when the first one was asked for, and
@@ -195,12 +195,13 @@ class Store:
             query: Which ones.
             budget: How long a search with ``q`` may take, in seconds.  It is looked at after every 10 000 records.
             payload: Whether they come with arguments and results, and are searched in them.
+            brief: Whether they come without these all the same.
 
         Raises:
             QueryError: They are over 64 MiB together, so that the limit should be lower; or the cursor is none.
             StoreError: They could not be read.
         """
-        page, chunk = await self._page(query, budget, payload=payload)
+        page, chunk = await self._page(query, budget, payload=payload, brief=brief)
         if chunk.is_cut:
             raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
         return page
@@ -273,7 +274,9 @@ class Store:
         """
         return await self._read(lambda connection: read_statistics(connection, query))
 
-    async def arrivals(self, query: ListQuery, after: str | None = None, *, payload: bool = True) -> Arrivals:
+    async def arrivals(
+        self, query: ListQuery, after: str | None = None, *, payload: bool = True, brief: bool = False
+    ) -> Arrivals:
         """The next records to arrive, the first to arrive first: to be asked again and again by whoever watches.
 
         Each record comes once, also from other collectors on the same database, and none is passed over.  Some seconds may go
@@ -283,6 +286,7 @@ class Store:
             query: Which ones; its times and its cursor do not count.
             after: ``next`` of the last answer, or the cursor of the last record that was seen; ``None`` begins with now.
             payload: Whether they come with arguments and results, and are searched in them.
+            brief: Whether they come without these all the same.
 
         Raises:
             QueryError: ``after`` is none of these.
@@ -290,7 +294,7 @@ class Store:
         """
         number = read_after(after)
         fits = None if query.q is None else holds(query.q, payload=payload)
-        view = None if payload else without_payload
+        view = None if payload and not brief else without_payload
         return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits, view))
 
     async def check(self) -> None:
@@ -372,10 +376,10 @@ class Store:
         async with self._writing:
             return await self._in_thread(database, partial(database.alone, work=work))
 
-    async def _page(self, query: ListQuery, budget: float, *, payload: bool) -> tuple[Page, Chunk]:
+    async def _page(self, query: ListQuery, budget: float, *, payload: bool, brief: bool = False) -> tuple[Page, Chunk]:
         position = None if query.cursor is None else Position.read(query.cursor)
         fits = None if query.q is None else holds(query.q, payload=payload)
-        view = None if payload else without_payload
+        view = None if payload and not brief else without_payload
         deadline = anyio.current_time() + budget
         bodies: list[bytes] = []
         while True:
