@@ -167,7 +167,7 @@ def refused(*arguments: str | Path) -> Result:
 
 def test_a_file_that_is_wrong_keeps_it_from_starting(tmp_path: Path) -> None:
     assert "--tokens" in refused("--tokens", tmp_path / "none").stderr
-    assert "the token file No such file" in refused("--tokens", tmp_path / "none").stderr
+    assert "the token file is missing" in refused("--tokens", tmp_path / "none").stderr
     (tmp_path / "secret").write_text("new")
     assert "cannot be read" in refused("--secret-file", tmp_path / "secret", "--old-secret-file", tmp_path / "none").stderr
 
