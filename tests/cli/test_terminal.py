@@ -33,7 +33,7 @@ from trio_oplog._cli.output import harmless, harmless_json
 from trio_oplog._cli.stats import bar
 from trio_oplog._cli.times import in_zone
 from trio_oplog._listing import Arrivals, ListQuery, ReadClient
-from trio_oplog.collector import open_store
+from trio_oplog.collector import Store, open_store
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOSTILE = "\x1b[2J\x1b]0;x\x07\x00\x9b31m\u202eevil\u2066\u200b\u2028 \u6771\u4eac \U000e0041"
@@ -177,7 +177,7 @@ def test_a_list_goes_on_page_after_page(run: Run) -> None:
 
 def test_a_search_says_how_far_it_came(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_oplog.collector._pages.SCANNED_AT_ONCE", 1)
-    monkeypatch.setattr("trio_oplog.collector._store.Store.page.__kwdefaults__", {"budget": 0.0, "payload": True})
+    monkeypatch.setattr(Store.page, "__kwdefaults__", {**(Store.page.__kwdefaults__ or {}), "budget": 0.0})
     result = run("list", "--grep", "nothing")
     assert result.stderr.startswith(
         "0 operations in the workspace local, searched back to 2026-01-31 12:02:00+00:00; there is more: --all, or --cursor "
