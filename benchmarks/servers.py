@@ -1,6 +1,6 @@
 """The receiving ends that delivery is measured against, each in a process of its own.
 
-``python benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the real
+``python -P benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the real
 collector on a file, and ``… store URL SECRET`` on any database.  Each listens on a free port of the loopback interface, prints
 it, and ends with its standard input.
 """
@@ -28,7 +28,11 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 def running(*arguments: str) -> Iterator[str]:
     """The URL of such a process, which ends with the block."""
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        # Without the folder of this file on the path: its http.py is not that of the standard library.
+        [sys.executable, "-P", __file__, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdin is not None

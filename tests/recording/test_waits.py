@@ -161,3 +161,38 @@ def test_waits_are_measured_on_the_real_clock_unless_one_is_given() -> None:
         interceptor.on_server_frame(frame(DONE))
     assert recorded[0].result_meta is not None
     assert 2 <= (recorded[0].result_meta.waited_ms or 0) <= recorded[0].duration_ms
+
+
+def test_what_is_decided_when_the_call_has_ended_is_waited_for_until_its_end() -> None:
+    watch = Watch()
+    watch.client(CALL)
+    watch.seconds = 0.125
+    watch.server(ELICIT)
+    watch.seconds = 0.250
+    watch.server({"id": 1, "result": {"resultType": "input_required", "requestState": "s", "inputRequests": {}}})
+    watch.seconds = 0.375
+    watch.client(ACCEPT)
+    watch.close()
+    (op,) = watch.recorded
+    assert waited(watch) == (250, 125)
+    assert op.approval is not None
+    assert (op.approval.decision, op.approval.waited_ms) == ("accept", 125)
+
+
+def test_what_is_decided_between_two_rounds_is_waited_for_until_then() -> None:
+    watch = Watch()
+    watch.client(CALL)
+    watch.seconds = 0.125
+    watch.server(ELICIT)
+    watch.seconds = 0.250
+    watch.server({"id": 1, "result": {"resultType": "input_required", "requestState": "s", "inputRequests": {}}})
+    watch.seconds = 0.375
+    watch.client(ACCEPT)
+    watch.seconds = 0.500
+    watch.client({"id": 2, "method": "tools/call", "params": {"name": "deploy", "requestState": "s"}})
+    watch.seconds = 1.000
+    watch.server({**DONE, "id": 2})
+    (op,) = watch.recorded
+    assert waited(watch) == (1000, 250)
+    assert op.approval is not None
+    assert op.approval.waited_ms == 250

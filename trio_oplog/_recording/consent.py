@@ -46,6 +46,8 @@ class Consent(Struct, eq=False, gc=False):
     """The approval that was asked for last."""
     settled: Approval | None = None
     """What was settled last."""
+    settled_asked: float | None = None
+    """When that was asked for; ``None`` for a hook."""
     refused: bool = False
     """Whether the last decision was a refusal."""
     count: int = 0
@@ -56,6 +58,8 @@ class Consent(Struct, eq=False, gc=False):
     waiting_since: float = 0.0
     waited: float | None = None
     """Seconds spent waiting so far; ``None`` when nobody was ever asked."""
+    waited_before: float | None = None
+    """The same, when the call was answered with a question that may never be followed by an answer: it has ended then."""
     before_hooks: tuple[Approval | None, bool] | None = None
     """What was settled before hooks allowed the call; they have decided nothing if somebody is asked after them."""
     hooks: int = 0
@@ -92,6 +96,7 @@ class Consent(Struct, eq=False, gc=False):
             if not self.waiting:
                 self.waited = (self.waited or 0.0) + (now - self.waiting_since)
         if ask.is_approval:
+            self.settled_asked = ask.asked
             self._decided(decision or Decision(), by, now - ask.asked, ask.reason)
 
     def give_up(self, now: float) -> None:
@@ -105,7 +110,7 @@ class Consent(Struct, eq=False, gc=False):
             if not self.hooks:
                 self.before_hooks = self.settled, self.refused
             self.hooks += 1
-        self.latest = None
+        self.latest = self.settled_asked = None
         self.count += 1
         self._decided(decision, DecidedBy.HOOK, seconds, None)
         if decision.refused and self.before_hooks is not None:  # this one stands, whoever is asked later
@@ -129,11 +134,22 @@ class Consent(Struct, eq=False, gc=False):
         if decision.decision is not None:
             self.refused = decision.refused
 
+    def suspend(self, now: float) -> None:
+        """The call may have ended now: nobody knows yet if it goes on."""
+        self.waited_before = self._waited(now)
+
+    def resume(self) -> None:
+        """The call goes on."""
+        self.waited_before = None
+
+    def _waited(self, now: float) -> float:
+        return (self.waited or 0.0) + (now - self.waiting_since if self.waiting else 0.0)
+
     def waited_ms(self, now: float) -> int | None:
         """How long the call waited for people; ``None`` when nobody was asked."""
         if self.waited is None:
             return None
-        return milliseconds(self.waited + (now - self.waiting_since if self.waiting else 0.0))
+        return milliseconds(self._waited(now) if self.waited_before is None else self.waited_before)
 
     def approval(self, now: float) -> Approval | None:
         """What to record of it, when the call ends now."""
@@ -142,7 +158,12 @@ class Consent(Struct, eq=False, gc=False):
         if latest is not None and latest in self.open:  # nobody answers any more
             waited_ms = milliseconds(now - latest.asked)
             return Approval(by=DecidedBy.NONE, waited_ms=waited_ms, reason=latest.reason, count=count)
-        return None if self.settled is None else attrs.evolve(self.settled, count=count)
+        if self.settled is None:
+            return None
+        waited_ms = self.settled.waited_ms
+        if self.settled_asked is not None:  # it may have been decided when the call had ended
+            waited_ms = min(waited_ms, milliseconds(now - self.settled_asked))
+        return attrs.evolve(self.settled, waited_ms=waited_ms, count=count)
 
 
 def consent_of(call: Call) -> Consent:

@@ -320,6 +320,8 @@ class Pairing:
             recorder.keep(news.end)
         entry = self._suspended.suspend(call, recorder, news)
         self._ask_for_input(entry, news.asks_person)
+        if entry.round is not None and call.consent is not None:
+            call.consent.suspend(entry.ended)
         if news.status is not None:
             self._hear_of_task(news.status)
 
@@ -331,6 +333,8 @@ class Pairing:
             return False
         self._take_input(entry, continues.decisions, all_of_it=True)
         resumed = entry.call
+        if resumed.consent is not None:
+            resumed.consent.resume()
         resumed.key = call.key
         notes = resumed.notes or {}
         resumed.notes = notes | {"rounds": notes.get("rounds", 1) + 1}
