@@ -1,8 +1,8 @@
 """The receiving ends that delivery is measured against, each in a process of its own.
 
-``python -P benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the real
-collector on a file, and ``… store URL SECRET`` on any database.  Each listens on a free port of the loopback interface, prints
-it, and ends with its standard input.
+``python -P benchmarks/servers.py ack DELAY`` only acknowledges, ``… otlp`` does in OTLP's way; ``… collect PATH SECRET`` is the
+real collector on a file, and ``… store URL SECRET`` on any database.  Each listens on a free port of the loopback interface,
+prints it, and ends with its standard input.
 """
 
 from __future__ import annotations
