@@ -16,7 +16,7 @@ from mcp import Client, StdioServerParameters
 
 from tests.cli.test_wrap import run, stored
 from tests.gateway.fronted import JSON, call, result
-from tests.gateway.peers import Peer, elicit
+from tests.gateway.peers import Peer, cancel_slow, elicit
 from tests.serving.peer import PLENTY, read_body, serving
 from tests.serving.test_streaming import START, part
 from trio_oplog._asgi import Receive, Send
@@ -49,16 +49,7 @@ async def test_a_stdio_client_reaches_a_server_that_has_a_url(mode: Any, is_json
                 await client.call_tool("count", {"to": 3}, progress_callback=hear)
                 if asks:
                     assert (await client.call_tool("ask")).content[0].text == "accept Ada"  # type: ignore[union-attr]
-                async with trio.open_nursery() as nursery:
-
-                    async def call_slow() -> None:
-                        with scope:
-                            await client.call_tool("slow")
-
-                    scope = trio.CancelScope()
-                    nursery.start_soon(call_slow)
-                    await peer.running.wait()
-                    scope.cancel()
+                await cancel_slow(client, peer)
                 if has_cancelled:
                     await peer.cancelled.wait()
     assert heard == ([] if is_json else [1, 2, 3])

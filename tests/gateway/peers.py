@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import trio
-from mcp import types
+from mcp import Client, types
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
 from pydantic import BaseModel
@@ -110,3 +110,17 @@ class Peer(MCPServer):
 async def elicit(_: object, params: object) -> types.ElicitResult:
     """A user who says a name."""
     return types.ElicitResult(action="accept", content={"name": "Ada"})
+
+
+async def cancel_slow(client: Client, peer: Peer) -> None:
+    """Call ``slow``, and leave the call when it runs."""
+    scope = trio.CancelScope()
+
+    async def call_slow() -> None:
+        with scope:
+            await client.call_tool("slow")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call_slow)
+        await peer.running.wait()
+        scope.cancel()

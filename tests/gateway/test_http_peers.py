@@ -14,7 +14,7 @@ from mcp.client.sse import sse_client
 from trio.testing import wait_all_tasks_blocked
 
 from tests.gateway.fronted import Fronted, fronting, http
-from tests.gateway.peers import Events, Peer, elicit
+from tests.gateway.peers import Events, Peer, cancel_slow, elicit
 from tests.serving.peer import PLENTY
 from tests.testing.budget import TIMES
 from trio_oplog import Operation
@@ -59,16 +59,7 @@ async def test_each_call_is_one_operation(mode: str, is_json: bool) -> None:
                 assert (await client.call_tool("rounds")).content[0].text == "asked"  # type: ignore[union-attr]
             elif not is_json:  # a JSON answer has no room for questions
                 assert (await client.call_tool("ask")).content[0].text == "accept Ada"  # type: ignore[union-attr]
-            async with trio.open_nursery() as nursery:
-
-                async def call_slow() -> None:
-                    with scope:
-                        await client.call_tool("slow")
-
-                scope = trio.CancelScope()
-                nursery.start_soon(call_slow)
-                await peer.running.wait()
-                scope.cancel()
+            await cancel_slow(client, peer)
             if mode == "legacy" or not is_json:  # then the server does not look whether its client is still there
                 await peer.cancelled.wait()
             # This client fails when it is closed while the response to what it has cancelled is coming.

@@ -36,6 +36,24 @@ def client_for(answer: Answer | bytes | int, **options: Any) -> ListClient:
     return ListClient(URL, SECRET, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)), **options)
 
 
+class Flood(httpx.AsyncByteStream):
+    """An answer without an end.
+
+    Attributes:
+        read: How many bytes of it were read.
+    """
+
+    def __init__(self, piece: int) -> None:
+        self.read = 0
+        self._piece = piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.read += self._piece
+            yield b"x" * self._piece
+
+
 def request(params: Any = None, **changes: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "operations/list", "params": params} | changes).encode()
 
@@ -317,22 +335,13 @@ async def test_an_answer_that_dribbles_is_given_up_after_the_timeout(autojump_cl
 
 
 async def test_an_answer_over_the_cap_is_not_read_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    read = 0
-
-    class Flood(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            nonlocal read
-            while True:
-                await trio.lowlevel.checkpoint()
-                read += 1000
-                yield b"x" * 1000
-
-    list_client = client_for(lambda _: httpx.Response(200, stream=Flood()), max_bytes=5000)
+    flood = Flood(1000)
+    list_client = client_for(lambda _: httpx.Response(200, stream=flood), max_bytes=5000)
     reply = await try_handle_operations_list(list_client, "ws", request())
     assert reply is not None
     assert json.loads(reply)["error"] == UNAVAILABLE
     assert caplog.messages == ["operations/list failed: the endpoint's answer is over 5000 bytes"]
-    assert read == 6000
+    assert flood.read == 6000
 
 
 async def test_an_answer_as_long_as_the_cap_is_taken() -> None:

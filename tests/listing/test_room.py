@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.listing.test_answering import EMPTY, QUERY, client_for, request
+from tests.listing.test_answering import EMPTY, QUERY, Flood, client_for, request
 from trio_oplog import ConfigError, ListError, ListQuery, try_handle_operations_list
 from trio_oplog._listing import answering, read_list_request
 from trio_oplog._listing.room import COPIES, COPIES_SENT, RECORD_BYTES, Holding, Room
@@ -109,20 +108,11 @@ async def test_a_list_that_finds_no_room_in_time_is_told_so(autojump_clock: Mock
 
 
 async def test_an_answer_that_outgrows_the_room_is_not_read_to_its_end() -> None:
-    read = 0
-
-    class Flood(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            nonlocal read
-            while True:
-                await trio.lowlevel.checkpoint()
-                read += 10_000
-                yield b"x" * 10_000
-
-    client = client_for(lambda _: httpx.Response(200, stream=Flood()), max_held=100_000)
+    flood = Flood(10_000)
+    client = client_for(lambda _: httpx.Response(200, stream=flood), max_held=100_000)
     with pytest.raises(ListError, match="too many answers"):
         await client.fetch(QUERY)
-    assert read == 30_000
+    assert flood.read == 30_000
     assert client._room.held == 0
 
 

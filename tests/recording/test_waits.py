@@ -163,7 +163,8 @@ def test_waits_are_measured_on_the_real_clock_unless_one_is_given() -> None:
     assert 2 <= (recorded[0].result_meta.waited_ms or 0) <= recorded[0].duration_ms
 
 
-def test_what_is_decided_when_the_call_has_ended_is_waited_for_until_its_end() -> None:
+def decided_after_a_round() -> Watch:
+    """A call whose server asks at 0.125 s, and which is answered with a round at 0.250 s, before the decision at 0.375 s."""
     watch = Watch()
     watch.client(CALL)
     watch.seconds = 0.125
@@ -172,6 +173,11 @@ def test_what_is_decided_when_the_call_has_ended_is_waited_for_until_its_end() -
     watch.server({"id": 1, "result": {"resultType": "input_required", "requestState": "s", "inputRequests": {}}})
     watch.seconds = 0.375
     watch.client(ACCEPT)
+    return watch
+
+
+def test_what_is_decided_when_the_call_has_ended_is_waited_for_until_its_end() -> None:
+    watch = decided_after_a_round()
     watch.close()
     (op,) = watch.recorded
     assert waited(watch) == (250, 125)
@@ -180,14 +186,7 @@ def test_what_is_decided_when_the_call_has_ended_is_waited_for_until_its_end() -
 
 
 def test_what_is_decided_between_two_rounds_is_waited_for_until_then() -> None:
-    watch = Watch()
-    watch.client(CALL)
-    watch.seconds = 0.125
-    watch.server(ELICIT)
-    watch.seconds = 0.250
-    watch.server({"id": 1, "result": {"resultType": "input_required", "requestState": "s", "inputRequests": {}}})
-    watch.seconds = 0.375
-    watch.client(ACCEPT)
+    watch = decided_after_a_round()
     watch.seconds = 0.500
     watch.client({"id": 2, "method": "tools/call", "params": {"name": "deploy", "requestState": "s"}})
     watch.seconds = 1.000

@@ -157,7 +157,8 @@ def command(
 
     async def serve(captures: Captures | None) -> None:
         with ExitStack() as stack:
-            async with open_outlets(recording, place="server", drain_timeout=_DRAIN_TIMEOUT) as outlets:
+            opened = open_outlets(recording, place="server", drain_timeout=_DRAIN_TIMEOUT, shows_metrics=shown is not None)
+            async with opened as outlets:
                 gateway = front.make(outlets, captures)
                 # From here on no signal keeps the records from being delivered, or the account from being shown.
                 stack.enter_context(_deaf())

@@ -28,25 +28,27 @@ class Outlets:
     """The open clients of a program.
 
     Attributes:
+        submitter: Feeds all of the clients.
         list_client: Asks the store; ``None`` where there is none.
         sources: Further metrics, which are asked for each time.
     """
 
-    def __init__(self, clients: dict[str, Client], list_client: ListClient | None, place: str) -> None:
+    def __init__(self, clients: dict[str, Client], list_client: ListClient | None) -> None:
+        self.submitter: Submitter = tee(*clients.values())
         self.list_client = list_client
         self.sources: list[Callable[[], Iterable[Metric]]] = []
         self._clients = clients
-        self._durations = Durations(tee(*clients.values()), place)
 
-    @property
-    def submitter(self) -> Submitter:
-        """Feeds all of the clients."""
-        return self._durations
+    def note_durations(self, place: str) -> None:
+        """Note from now on how long operations took, which costs a moment for each."""
+        durations = Durations(self.submitter, place)
+        self.submitter = durations
+        self.sources.append(lambda: [durations.collect()])
 
     def collect(self) -> list[Metric]:
         """The metrics of this moment."""
         accounts = of_client({name: client.statistics() for name, client in self._clients.items()})
-        return [self._durations.collect(), *accounts, *(metric for source in self.sources for metric in source())]
+        return [*accounts, *(metric for source in self.sources for metric in source())]
 
     def delivered(self) -> str:
         """How many operations were delivered, to each destination where there are several, and what was lost."""
@@ -65,7 +67,12 @@ class Outlets:
 
 @asynccontextmanager
 async def open_outlets(
-    recording: Recording, *, place: str, drain_timeout: float, tell: Callable[[Exception], object] | None = None
+    recording: Recording,
+    *,
+    place: str,
+    drain_timeout: float,
+    shows_metrics: bool = False,
+    tell: Callable[[Exception], object] | None = None,
 ) -> AsyncIterator[Outlets]:
     """Open a Client for each destination, and what sends metrics, for as long as the block lasts.
 
@@ -73,6 +80,7 @@ async def open_outlets(
         recording: What the options say.
         place: ``"client"`` or ``"server"``: on which side of the connection the calls are seen.
         drain_timeout: How long leaving the block may take for all of the clients, in seconds.
+        shows_metrics: Whether somebody asks for metrics besides the receivers of them.
         tell: Is told why a destination cannot be used, which is then done without as long as there is another; ``None`` raises.
 
     Raises:
@@ -103,7 +111,9 @@ async def open_outlets(
             await check_trust(receiver.url, recording.ca_file)
             delivering = open_client(destination, spool=recording.spool, drain_timeout=patience)
             clients[destination.name] = await stack.enter_async_context(delivering)
-        outlets = Outlets(clients, list_client, place)
+        outlets = Outlets(clients, list_client)
+        if shows_metrics or len(takers) < len(receivers):
+            outlets.note_durations(place)
         for receiver in receivers:
             if receiver.protocol is None:
                 await stack.enter_async_context(_pusher(receiver, recording, outlets))
