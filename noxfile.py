@@ -22,6 +22,7 @@ EVERYTHING = f".[{EXTRAS}]"
 OLDEST = "3.11"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FUZZING_PYTHON = "3.12"  # one that atheris has a wheel for
+NOT_ONCE = ("-m", "not once")  # what one Python tells about all of them
 # The interpreter that runs nox is always tested, and the one whose coverage counts: it is there on every machine, and no line
 # of the package belongs to one Python only.
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -54,14 +55,14 @@ def pytest(session: nox.Session, *arguments: str, program: tuple[str, ...] = ("p
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on one Python; the one that runs nox keeps what they covered for ``coverage``."""
+    """Run the tests on one Python; the one that runs nox runs all and keeps what they covered for ``coverage``."""
     install(session, "test")
     if session.python == HERE:
         for old in Path().glob(".coverage.*"):
             old.unlink()
         pytest(session, *session.posargs, program=("coverage", "run"))
     else:
-        pytest(session, *session.posargs)
+        pytest(session, *NOT_ONCE, *session.posargs)
 
 
 @nox.session(requires=[f"tests-{HERE}"])
@@ -85,7 +86,7 @@ def tests_lowest(session: nox.Session) -> None:
         *("uv", "pip", "install", "--resolution=lowest-direct", "--editable", EVERYTHING),
         *nox.project.dependency_groups(PYPROJECT, "test"),
     )
-    pytest(session, *session.posargs)
+    pytest(session, *NOT_ONCE, *session.posargs)
 
 
 @nox.session

@@ -141,6 +141,7 @@ def endpoint(answer: Answer) -> Iterator[str]:
         (lambda m: (200, b'{"operations":[]}') if m == "GET" else (400, b"{}"), "test record", "see that this secret may write"),
         (lambda m: (200 if m == "GET" else 201, b'{"operations":[]}'), "test record", "reading and writing reach the same store"),
         (lambda m: (200 if m == "GET" else 201, b'{"operations":[5]}'), "test record", "see that a collector runs there"),
+        (lambda m: (200 if m == "GET" else 201, b'{"operations":5}'), "test record", "see that a collector runs there"),
     ],
 )
 def test_a_destination_that_does_not_do_is_told_with_the_remedy(answer: Answer, what: str, remedy: str) -> None:

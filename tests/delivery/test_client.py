@@ -382,6 +382,7 @@ def test_ctrl_c_in_the_middle_of_entering_leaves_nothing_behind(secret, make_ope
     assert client.statistics().dropped[DropReason.NOT_OPEN] == 1
 
 
+@pytest.mark.once
 async def test_memory_stays_flat_in_a_flood_with_a_dead_endpoint(secret, make_operation, balanced):
     async with Client("http://127.0.0.1:9/", secret, 200, drain_timeout=0, queue_bytes=300_000) as client:
         held = []

@@ -19,6 +19,8 @@ from tests.collector.conftest import find_postgresql, make_database, postgresql_
 from trio_oplog import ListQuery, Operation, StoreError
 from trio_oplog.collector import StatisticsQuery, Store, open_store
 
+pytestmark = pytest.mark.once
+
 __all__ = ["make_database", "postgresql_server"]
 
 NOW = datetime.now(UTC)

@@ -19,6 +19,8 @@ import yaml
 from trio_oplog._cli import main
 from trio_oplog.collector import create_app, open_store
 
+pytestmark = pytest.mark.once
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))

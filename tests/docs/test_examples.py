@@ -33,6 +33,8 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParse
 
 from trio_oplog._cli import main
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 FOR_READING = {"text", "mermaid", "http", "sql", "ini", "yaml", "nginx", "diff"}
 PAGES = sorted(

@@ -128,10 +128,15 @@ async def no_task_stays() -> AsyncIterator[None]:
     assert living_tasks() - tasks == set()
 
 
+def living_children() -> set[psutil.Process]:
+    """The processes that descend from this one, such as a database that other tests of the session share."""
+    return {child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE}
+
+
 @pytest.fixture
 def nothing_leaks() -> Iterator[None]:
     """No descriptor and no child process more than before."""
-    descriptors = open_descriptors()
+    descriptors, children = open_descriptors(), living_children()
     yield
     assert open_descriptors() - descriptors == set()
-    assert [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE] == []
+    assert living_children() - children == set()

@@ -121,6 +121,7 @@ async def test_a_request_that_is_too_long_is_refused_and_the_upstream_is_not_to_
     assert not caplog.records
 
 
+@pytest.mark.once
 @pytest.mark.timeout(600)
 async def test_two_thousand_calls_at_once_with_equal_ids_are_told_apart() -> None:
     clients, calls = 100, 20

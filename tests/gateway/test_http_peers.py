@@ -151,6 +151,7 @@ async def test_the_older_transport_is_recorded_too() -> None:
     assert {operation.context and operation.context.transport for operation in found.recorded} == {"sse"}
 
 
+@pytest.mark.once
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("mode", "is_json"), [("legacy", False), (MODERN, True)], ids=["legacy-events", "modern-JSON"])
 async def test_many_clients_with_equal_ids_are_told_apart(mode: str, is_json: bool) -> None:

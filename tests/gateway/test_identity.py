@@ -94,6 +94,11 @@ def test_a_wrong_file_is_refused_with_what_is_wrong_in_it(content: dict[str, obj
     assert "secret" not in repr(caught.value)
 
 
+def test_a_folder_is_no_token_file(tmp_path: Path) -> None:
+    with pytest.raises(TokenFileError, match="the token file cannot be read: Is a directory"):
+        TokenFile.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [(b"secret = = 5", "is not TOML"), (b"\xffsecret", "is not TOML"), (None, "the token file is missing")],

@@ -18,7 +18,11 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from trio_oplog._delivery.spool_inspect import export, files, status
+
+pytestmark = pytest.mark.once
 
 KILLS = int(os.environ.get("TRIO_OPLOG_KILLS", "6"))
 SEED = int(os.environ.get("TRIO_OPLOG_KILL_SEED", str(random.randrange(2**32))))

@@ -27,6 +27,8 @@ from tests.kill.cluster import Cluster
 from trio_oplog import ListQuery, _wire
 from trio_oplog.collector import StatisticsQuery, open_store
 
+pytestmark = pytest.mark.once
+
 KILLS = int(os.environ.get("TRIO_OPLOG_TEAM_KILLS", "3"))
 SEED = int(os.environ.get("TRIO_OPLOG_KILL_SEED", str(random.randrange(2**32))))
 SECRET = "team-test"

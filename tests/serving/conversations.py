@@ -88,7 +88,10 @@ ANSWERED = (
     _is_answered("HEAD", request(line=b"HEAD " + PATH + b" HTTP/1.1"), request(), times=2),
     _is_answered("OPTIONS *", request(line=b"OPTIONS * HTTP/1.1")),
     _is_answered("an absolute target", request(line=b"GET http://example.org:80" + PATH + b"?a=b HTTP/1.1")),
-    _is_answered("an absolute target without a path", request(line=b"GET HTTP://example.org?a HTTP/1.1")),
+    # The collector's page is there, for whoever asks.
+    Conversation(
+        "an absolute target without a path", (request(line=b"GET HTTP://example.org?a HTTP/1.1"),), (200,), ends=GOES_ON
+    ),
     _is_answered("an empty line first", b"\r\n" + request()),
     _is_answered("500 empty lines first, and some in pieces", b"\r\n" * 500, b"\n", b"\r", b"\n", request()),
     _is_answered("an empty line after a body", request(b"Content-Length: 1\r\n", line=POST, body=b"x\r\n") + request(), times=2),

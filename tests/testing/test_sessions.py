@@ -37,6 +37,7 @@ from trio_oplog.testing import (
 CONFIG = Config(source="sdk", workspace_id="ws-1")
 
 
+@pytest.mark.once
 def test_each_feature_occurs_in_two_of_a_hundred_sessions_which_take_less_than_twenty_milliseconds_each() -> None:
     seen: Counter[Feature] = Counter()
     total = 0
