@@ -1,7 +1,7 @@
-"""The endpoint as an ASGI app: its routes, who may use each, and how it says no.
+"""The endpoint as an ASGI app: its routes, the right that each needs, and its error responses.
 
-Answers are JSON.  An error names the field and says what is wrong with it; it never repeats a value, and what the store
-says goes to the log.
+Responses are JSON.  An error names the field and says what is wrong with it.  It never repeats a value, and the message of a
+failed database goes to the log only.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Handler = Callable[[Endpoint, Request, Grant], Awaitable[ASGIApp]]
 _log = logging.getLogger("trio_oplog.collector")
 
 
-class _Way(NamedTuple):
-    """A route: its name in the log and the metrics, its method, its path, what it needs and who answers."""
+class _RouteSpec(NamedTuple):
+    """A route: its name in the log and the metrics, its method, its path, the right that it needs, and its handler."""
 
     name: str
     method: str
@@ -42,19 +42,19 @@ class _Way(NamedTuple):
     handler: Handler
 
 
-# The last of a path takes what the others leave: an operation with the id "stats" is found by the list's parameter id.
+# The last one matches every path that the others do not: an operation whose id is "stats" is found by the list's parameter id.
 _BELOW: Final = (
-    _Way("store", "POST", "", Right.WRITE, Endpoint.take),
-    _Way("list", "GET", "", Right.READ, Endpoint.list),
-    _Way("stats", "GET", "/stats", Right.READ, Endpoint.statistics),
-    _Way("workspaces", "GET", "/workspaces", Right.READ, Endpoint.workspaces),
-    _Way("whoami", "GET", "/whoami", Right.READ, Endpoint.whoami),
-    _Way("export", "GET", "/export", Right.READ, Endpoint.export),
-    _Way("live", "GET", "/live", Right.READ, Endpoint.live),
-    _Way("prune", "POST", "/prune", Right.PRUNE, Endpoint.prune),
-    _Way("get", "GET", "/{id:path}", Right.READ, Endpoint.get),
+    _RouteSpec("store", "POST", "", Right.WRITE, Endpoint.ingest),
+    _RouteSpec("list", "GET", "", Right.READ, Endpoint.list),
+    _RouteSpec("stats", "GET", "/stats", Right.READ, Endpoint.statistics),
+    _RouteSpec("workspaces", "GET", "/workspaces", Right.READ, Endpoint.workspaces),
+    _RouteSpec("whoami", "GET", "/whoami", Right.READ, Endpoint.whoami),
+    _RouteSpec("export", "GET", "/export", Right.READ, Endpoint.export),
+    _RouteSpec("live", "GET", "/live", Right.READ, Endpoint.live),
+    _RouteSpec("prune", "POST", "/prune", Right.PRUNE, Endpoint.prune),
+    _RouteSpec("get", "GET", "/{id:path}", Right.READ, Endpoint.get),
 )
-_METRICS: Final = _Way("metrics", "GET", "/metrics", Right.READ, Endpoint.metrics)
+_METRICS: Final = _RouteSpec("metrics", "GET", "/metrics", Right.READ, Endpoint.metrics)
 
 
 def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, puts_reads_on_record: bool = True) -> Starlette:
@@ -86,16 +86,19 @@ def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, 
         async with store:
             yield
 
-    ways: dict[str, list[_Way]] = {}
-    for way in _BELOW:
-        ways.setdefault(path.rstrip("/") + way.path or "/", []).append(way)
+    routes: dict[str, list[_RouteSpec]] = {}
+    for route in _BELOW:
+        routes.setdefault(path.rstrip("/") + route.path or "/", []).append(route)
     return Starlette(
         routes=[
             Route("/healthz", _Health(None), methods=["GET"]),
             Route("/readyz", _Health(store), methods=["GET"]),
             Route(_METRICS.path, _Guarded(endpoint, access, [_METRICS]), methods=["GET"]),
-            *(Route(at, _Guarded(endpoint, access, some), methods=[way.method for way in some]) for at, some in ways.items()),
-            # The last: an endpoint at / leaves no room for a page.
+            *(
+                Route(at, _Guarded(endpoint, access, specs), methods=[spec.method for spec in specs])
+                for at, specs in routes.items()
+            ),
+            # Last, so that an endpoint at / goes before the page.
             *page_routes(path),
         ],
         middleware=[Middleware(Reporting, metrics=metrics)],
@@ -104,47 +107,47 @@ def create_app(store: Store, access: str | Access, *, path: str = DEFAULT_PATH, 
 
 
 class _Guarded:
-    """The ASGI app of a route: asks who is there, does what is asked, and says what went wrong."""
+    """The ASGI app of a path: authenticates, checks the right, calls the handler, and turns errors into responses."""
 
-    def __init__(self, endpoint: Endpoint, access: Access, ways: list[_Way]) -> None:
+    def __init__(self, endpoint: Endpoint, access: Access, routes: list[_RouteSpec]) -> None:
         self._endpoint = endpoint
         self._access = access
-        self._ways = {way.method: way for way in ways}
+        self._routes = {route.method: route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         request = Request(scope, receive)
-        way = self._ways["GET" if request.method == "HEAD" else request.method]
-        scope[ROUTE] = way.name
+        route = self._routes["GET" if request.method == "HEAD" else request.method]
+        scope[ROUTE] = route.name
         try:
-            response = await self._answer(request, way)
+            response = await self._answer(request, route)
         except RefusalError as refusal:
             response = refusal.response()
         except QueryError as error:
             response = RefusalError(400, str(error), error.field).response()
         except StoreError as error:
-            _log.error("the request %s failed: %s", way.name, error)
+            _log.error("the request %s failed: %s", route.name, error)
             response = RefusalError(503, "the store is unavailable").response()
         try:
             await response(scope, receive, send)
         except StoreError as error:
-            # Half of it was sent: only the end of the connection can say that there is no more.
-            _log.error("the response to %s was cut short: %s", way.name, error)
+            # Half of the body was sent.  Only closing the connection tells the client that the rest is missing.
+            _log.error("the response to %s was cut short: %s", route.name, error)
             raise
 
-    async def _answer(self, request: Request, way: _Way) -> ASGIApp:
+    async def _answer(self, request: Request, route: _RouteSpec) -> ASGIApp:
         shown = credential(request.scope["headers"])
         grant = None if shown is None else self._access.find(shown)
         if grant is None:
             raise RefusalError(UNAUTHORIZED, "the header X-Internal-Secret is missing or wrong, and so is the bearer token")
         request.scope[WHO] = grant.name
-        if not grant.has(way.right):
+        if not grant.has(route.right):
             raise RefusalError(FORBIDDEN, f"a token with the role {grant.role} may not do this")
-        return await way.handler(self._endpoint, request, grant)
+        return await route.handler(self._endpoint, request, grant)
 
 
 class _Health:
-    """Says that the process lives, or that the store works: for whoever restarts or chooses collectors."""
+    """``/healthz``, that the process answers, or ``/readyz``, that the store works; for supervisors and load balancers."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store

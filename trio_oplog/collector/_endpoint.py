@@ -1,7 +1,7 @@
-"""What the endpoint does, route by route.  Each asks first who is there and what they may do.
+"""The handlers of the endpoint's routes.
 
-What somebody may not see is as if it were not there: a workspace that a token does not cover looks like one that never had a
-record.  Every read of arguments and results is put on record before they are sent.
+A workspace that a token does not cover looks to it like one that never had a record.  Every read of arguments and results is
+itself stored as an operation before they are sent.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Endpoint:
         self._puts_reads_on_record = puts_reads_on_record
         self._listeners = 0
 
-    async def take(self, request: Request, grant: Grant) -> ASGIApp:
+    async def ingest(self, request: Request, grant: Grant) -> ASGIApp:
         """``POST``: one Operation, or one a line."""
         kind = content_type(request)
         body = await read_body(request)
         if kind == "application/x-ndjson":
-            return await self._take_lines(body, grant)
+            return await self._ingest_lines(body, grant)
         operation = await decode(body)
         try:
             _check_workspace(operation.workspace_id, grant)
@@ -70,7 +70,7 @@ class Endpoint:
         self._metrics.take(1, 0)
         return json_response({"id": operation.id}, 201)
 
-    async def _take_lines(self, body: bytes, grant: Grant) -> Response:
+    async def _ingest_lines(self, body: bytes, grant: Grant) -> Response:
         batch = await anyio.to_thread.run_sync(read_batch, body, lambda workspace_id: _check_workspace(workspace_id, grant))
         if batch is None:
             raise RefusalError(413, f"the body has more than {LINES_MAX} lines")
