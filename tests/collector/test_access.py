@@ -222,9 +222,9 @@ async def test_what_cannot_be_put_on_record_is_not_shown(store: Store, monkeypat
 
 
 names = st.sampled_from(["mine", "theirs", "trio-oplog", "other"])
-texts = st.sampled_from([PAYLOAD, "echo", "z", "sdk", "ada", "accept", "any", "ok", "1", "0", "x"])
+texts = st.sampled_from([PAYLOAD, "echo", "z", "sdk", "ada", "accept", "any", "ok", "1", "0", "x", "id-"])
 parameter_names = [
-    *("env_id", "tool", "source", "user_id", "thread_id", "outcome", "client", "approval", "q", "id"),
+    *("env_id", "tool", "source", "user_id", "thread_id", "outcome", "client", "approval", "q", "id", "id_prefix"),
     *("is_error", "limit", "since", "until", "cursor", "by", "format", "after", "before", "dry_run"),
 ]
 steps = st.tuples(
