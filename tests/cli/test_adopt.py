@@ -15,7 +15,10 @@ import trio
 from click.testing import CliRunner, Result
 from mcp import Client, StdioServerParameters
 
+from tests.cli.test_ui import page, parts
+from tests.http import http_client
 from trio_oplog._cli import adopt, main
+from trio_oplog.collector import DEFAULT_PATH
 
 SERVER = Path(__file__).parents[2] / "examples" / "mcp_server.py"
 CURSOR = """{
@@ -191,7 +194,7 @@ def test_the_program_is_the_one_beside_the_interpreter_else_the_one_on_the_path(
     assert "characters that no configuration can hold" in run().stderr
 
 
-async def test_from_a_sample_configuration_to_a_call_on_record_with_real_programs(home: Path, tmp_path: Path) -> None:
+async def test_from_a_sample_configuration_to_the_call_on_the_page_with_real_programs(home: Path, tmp_path: Path) -> None:
     path = home / ".cursor" / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"workshop": {"command": sys.executable, "args": [str(SERVER)]}}}, indent=2))
     environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(tmp_path / "state")}
@@ -201,8 +204,16 @@ async def test_from_a_sample_configuration_to_a_call_on_record_with_real_program
     # What a client does with an entry of its configuration.
     async with Client(StdioServerParameters(command=entry["command"], args=entry["args"], env=environment)) as client:
         assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3.0}
-    listed = await trio.run_process([*command, "list", "--json"], env=environment, capture_stdout=True, capture_stderr=True)
-    (operation,) = json.loads(listed.stdout)["operations"]
-    assert (operation["tool"], operation["arguments"]) == ("add", {"a": 1, "b": 2})
+    async with page("--no-browser") as shown, http_client() as http:
+        await shown.line()
+        address, code = parts(await shown.line(), "open ")
+        assert "text/html" in (await http.get(f"{address}/")).headers["Content-Type"]
+        token = (await http.post(f"{address}/exchange", headers={"Authorization": f"Bearer {code}"})).text
+        # What the page asks for, where the link has led to.
+        asked = {"params": {"workspace_id": "local"}, "headers": {"Authorization": f"Bearer {token}"}}
+        (operation,) = (await http.get(f"{address}{DEFAULT_PATH}", **asked)).json()["operations"]
+        shown.process.terminate()
+        assert await shown.process.wait() == 0
+    assert (operation["tool"], operation["arguments"], operation["env_id"]) == ("add", {"a": 1, "b": 2}, "workshop")
     backups = tmp_path / "state" / "trio-oplog" / "client-config"
     assert stat.S_IMODE(backups.stat().st_mode) == 0o700

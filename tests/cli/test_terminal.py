@@ -1,4 +1,3 @@
-# ruff: noqa: E501 -- tables are as wide as they are
 """``list``, ``show``, ``stats``, ``export`` and ``workspaces`` on real stores: what a person and what a program sees."""
 
 from __future__ import annotations
@@ -7,16 +6,16 @@ import csv
 import io
 import json
 import os
-import pty
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pyarrow.parquet as pq
 import pytest
@@ -24,17 +23,20 @@ import trio
 from attrs import evolve
 from click.testing import CliRunner, Result
 
-from tests.cli.test_collect import SECRET, collector
-from trio_oplog import Approval, Context, DecidedBy, ListError, Operation, Outcome, ResultMeta
-from trio_oplog._cli import following, main, show
+from tests.cli.terminal import on_a_terminal, on_a_terminal_of_its_own
+from trio_oplog import Approval, Context, DecidedBy, ListError, Operation, Outcome, ResultMeta, _wire
+from trio_oplog._cli import following, listing, main, show
 from trio_oplog._cli.following import follow
 from trio_oplog._cli.layout import Column, Layout, fit
+from trio_oplog._cli.listening import name_of
 from trio_oplog._cli.output import harmless, harmless_json
 from trio_oplog._cli.stats import bar
 from trio_oplog._cli.times import in_zone
 from trio_oplog._listing import Arrivals, ListQuery, ReadClient
-from trio_oplog.collector import Store, open_store
+from trio_oplog._serving import HTTPServer
+from trio_oplog.collector import DEFAULT_PATH, Store, create_app, open_store
 
+SECRET = "swordfish"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOSTILE = "\x1b[2J\x1b]0;x\x07\x00\x9b31m\u202eevil\u2066\u200b\u2028 \u6771\u4eac \U000e0041"
 FORBIDDEN = set(HOSTILE) - set(" evil\u6771\u4eac[]2J0;x31m")
@@ -88,6 +90,16 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@asynccontextmanager
+async def serving(store: Store) -> AsyncIterator[str]:
+    """A collector in this process; its URL."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(HTTPServer(create_app(store, SECRET)).serve, listeners)
+        yield f"http://{name_of(listeners[0])}"
+        nursery.cancel_scope.cancel()
+
+
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[..., str]:
     """Stores operations and says where."""
@@ -116,36 +128,6 @@ def run(fill: Callable[..., str]) -> Run:
         return result
 
     return invoke
-
-
-@pytest.mark.parametrize("width", [80, 120, 200])
-def test_the_list_fits_the_terminal(run: Run, width: int) -> None:
-    result = run("list", width=width)
-    assert [line.rstrip() for line in result.stdout.splitlines()] == LISTS[width].split("\n")[1:-1]
-    assert result.stderr == "3 operations in the workspace local\n"
-    assert "\x1b" not in result.output
-
-
-LISTS = {
-    80: """
-ID       01-31 UTC WHO        TOOL           TOOK OUTCOME  ARGUMENTS  RESULT
-00000002 12:02:00  bob        search        1.5 s error
-00000001 12:01:00  (codex/1.… shell     1 min 1 s declined {"path":"… {"a":[1,{…
-00000000 12:00:00  ada        read_file      7 ms ok       {"path":"… buy milk
-""",
-    120: """
-ID        2026-01-31 UTC  WHO      ENV    TOOL            TOOK  OUTCOME   APPROVED      ARGUMENTS        RESULT
-00000002  12:02:00.000    bob      lapt…  search         1.5 s  error
-00000001  12:01:00.000    (codex…  lapt…  shell      1 min 1 s  declined  decline (cl…  {"path":"/home…  {"a":[1,{"b":n…
-00000000  12:00:00.000    ada      lapt…  read_file       7 ms  ok                      {"path":"/home…  buy milk
-""",
-    200: """
-ID        2026-01-31 UTC  WHO          SOURCE  ENV     TOOL            TOOK  OUTCOME   APPROVED          WAITED  ARGUMENTS                       RESULT
-00000002  12:02:00.000    bob          mcp     laptop  search         1.5 s  error
-00000001  12:01:00.000    (codex/1.0)  mcp     laptop  shell      1 min 1 s  declined  decline (client)   2.1 s  {"path":"/home/ada/notes.txt"}  {"a":[1,{"b":null}]}
-00000000  12:00:00.000    ada          mcp     laptop  read_file       7 ms  ok                                  {"path":"/home/ada/notes.txt"}  buy milk
-""",
-}
 
 
 def test_each_filter_narrows_the_list(run: Run) -> None:
@@ -189,14 +171,16 @@ def test_times_are_local_unless_utc_is_asked_for(run: Run) -> None:
     # The time zone of the process, without a database of time zones.
     os.environ["TZ"] = "AAA-05:30"
     time.tzset()
-    assert "2026-01-31 AAA" in run("list").stdout
-    assert "17:32:00.000" in run("list").stdout
-    assert "12:02:00.000" in run("list", "--utc").stdout
+    assert "2026-01-31 AAA" in run("list", width=200).stdout
+    assert "17:32:00.000" in run("list", width=200).stdout
+    assert "12:02:00.000" in run("list", "--utc", width=200).stdout
     assert len(run("list", "--since", "2026-01-31 17:31").stdout.splitlines()) == 3
     assert len(run("list", "--since", "2026-01-31 12:01", "--utc").stdout.splitlines()) == 3
 
 
-@pytest.mark.parametrize("text", ["now", "today", "yesterday", "12:00", "12:00:30", "90s", "15m", "2h", "7d", "1w", "2026-01-31"])
+@pytest.mark.parametrize(
+    "text", ["now", "today", "yesterday", "12:00", "9:30", "12:00:30", "90s", "15m", "2h", "7d", "1w", "2026-01-31"]
+)
 def test_a_time_is_what_people_write(run: Run, text: str) -> None:
     assert run("list", "--since", text, "--until", "2026-01-01").exit_code == 0
 
@@ -214,6 +198,18 @@ def test_a_time_at_the_end_of_the_calendar_stays_in_utc() -> None:
     time.tzset()
     last = datetime.max.replace(tzinfo=UTC)
     assert in_zone(last, utc=False) == last
+
+
+def test_a_wrong_value_is_named_by_its_option(run: Run) -> None:
+    for words, problem in {
+        ("list", "--cursor", "nonsense"): "The value of --cursor is not the next of a list",
+        ("list", "--workspace", ""): "The value of --workspace must be a non-empty string",
+        ("show", "x", "--workspace", ""): "The value of --workspace must be a non-empty string",
+        ("list", "--grep", "x" * 2_000): "The value of --grep must be at most 1024 bytes long",
+    }.items():
+        result = run(*words)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert problem in result.stderr
 
 
 def test_following_goes_with_nothing_that_has_an_end(run: Run) -> None:
@@ -276,8 +272,8 @@ def test_show_takes_the_beginning_of_an_id_and_json_is_the_record(run: Run) -> N
     assert "result" not in plain
 
 
-def test_an_id_that_is_unknown_or_not_enough_is_an_error_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = run("show", "ff\x1b")
+def test_an_id_that_is_unknown_or_not_enough_is_an_error_in_one_line(run: Run) -> None:
+    unknown = run("show", "ff\x1b", "--workspace", "local")
     assert (unknown.exit_code, unknown.stderr) == (1, "trio-oplog: the workspace local has no operation ff\ufffd\n")
     several = run("show", "0000")
     names = ", ".join(each.id for each in OPERATIONS[::-1])
@@ -287,11 +283,48 @@ def test_an_id_that_is_unknown_or_not_enough_is_an_error_in_one_line(run: Run, m
     )
     empty = run("show", "")
     assert (empty.exit_code, empty.stderr.count("\n")) == (2, 1)
-    # Further back than is looked.
-    monkeypatch.setattr(show, "LIMIT_MAX", 1)
-    monkeypatch.setattr(show, "_PAGES_MAX", 2)
-    assert run("show", "00000000").exit_code == 1
-    assert run("show", "00000001").exit_code == 0
+    assert "The ID must be a non-empty string." in empty.stderr
+
+
+def test_an_operation_is_found_in_any_workspace_and_a_whole_id_goes_before_its_beginnings(
+    fill: Callable[..., str], run: Run
+) -> None:
+    fill(operation(1, workspace_id="team"), operation(77, workspace_id="team"))
+    fill(*(operation(0, id=f"same{'x' * number}") for number in range(6)))
+    assert json.loads(run("show", "0000004d", "--json").stdout)["workspace_id"] == "team"
+    assert run("show", "0000004d", "--workspace", "local").stderr == "trio-oplog: the workspace local has no operation 0000004d\n"
+    assert run("show", "ff").stderr == "trio-oplog: no workspace has an operation ff\n"
+    name = OPERATIONS[1].id
+    assert run("show", "00000001").stderr == (
+        f"trio-oplog: several operations begin with 00000001, such as {name} in local, {name} in team: name the workspace\n"
+    )
+    assert json.loads(run("show", "00000001", "--workspace", "team", "--json").stdout)["tool"] == "read_file"
+    assert json.loads(run("show", "same", "--json").stdout)["id"] == "same"
+    assert json.loads(run("show", "samexxxxx", "--json").stdout)["id"] == "samexxxxx"
+    assert run("show", "samex").exit_code == 0
+    several = run("show", "sam").stderr
+    assert several.endswith("such as samexxxxx, samexxxx, samexxx: say more of it\n")
+
+
+def endpoint(answer: Callable[[httpx.Request], httpx.Response]) -> ReadClient:
+    return ReadClient("http://endpoint/", SECRET, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+
+
+async def test_an_endpoint_of_another_make_is_asked_for_the_whole_id() -> None:
+    bodies = {each.id: _wire.encode(each) for each in OPERATIONS}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        wanted = request.url.params.get("id")
+        found = bodies.values() if wanted is None else [body for name, body in bodies.items() if name == wanted]
+        return httpx.Response(200, content=b'{"operations":[' + b",".join(found) + b"]}")
+
+    name = OPERATIONS[1].id
+    assert [each.id for each in await show._find_in(endpoint(answer), "local", name)] == [name]
+    assert [each.id for each in await show._find_in(endpoint(answer), "local", "00000002")] == [OPERATIONS[2].id]
+    with pytest.raises(click.UsageError, match="name one with --workspace"):
+        await show._workspaces(endpoint(lambda _: httpx.Response(404)))
+    with pytest.raises(ListError, match="does not accept the secret"):
+        await show._workspaces(endpoint(lambda _: httpx.Response(401)))
 
 
 def test_odd_records_are_shown_as_they_are(fill: Callable[..., str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,43 +350,27 @@ def test_odd_records_are_shown_as_they_are(fill: Callable[..., str], run: Run, m
 # stats, workspaces
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
-def test_stats_fit_the_terminal(run: Run, width: int) -> None:
-    assert [line.rstrip() for line in run("stats", width=width).stdout.splitlines()] == STATS[width].split("\n")[1:-1]
-
-
-STATS = {
-    80: """
-TOOL       CALLS                    ERRORS     P50     P95     P99        WAITED
-read_file      1  ██████████████         0    7 ms    7 ms    7 ms
-search         1  ██████████████  1 (100%)   1.5 s   1.5 s   1.5 s
-shell          1  ██████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
-""",
-    120: """
-TOOL       CALLS                                              ERRORS     P50     P95     P99        WAITED
-read_file      1  ████████████████████████████████████████         0    7 ms    7 ms    7 ms
-search         1  ████████████████████████████████████████  1 (100%)   1.5 s   1.5 s   1.5 s
-shell          1  ████████████████████████████████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
-""",
-    200: """
-TOOL       CALLS                                              ERRORS     P50     P95     P99        WAITED
-read_file      1  ████████████████████████████████████████         0    7 ms    7 ms    7 ms
-search         1  ████████████████████████████████████████  1 (100%)   1.5 s   1.5 s   1.5 s
-shell          1  ████████████████████████████████████████  1 (100%)  59.6 s  59.6 s  59.6 s  1, p50 2.2 s
-""",
-}
-
-
 def test_stats_count_by_whatever_is_asked_for(run: Run) -> None:
     assert [line.split()[0] for line in run("stats", "--by", "user").stdout.splitlines()] == ["USER", "(none)", "ada", "bob"]
-    assert "2026-01-31 12:00 UTC" in run("stats", "--by", "hour").stdout
-    assert "2026-01-31  " in run("stats", "--by", "day").stdout
+    assert [line.split("  ")[0] for line in run("stats", "--by", "hour").stdout.splitlines()] == [
+        "HOUR (UTC)",
+        "2026-01-31 12:00",
+    ]
+    assert [line.split("  ")[0] for line in run("stats", "--by", "day").stdout.splitlines()] == ["DAY (UTC)", "2026-01-31"]
     document = json.loads(run("stats", "--by", "outcome", "--json", "--errors").stdout)
     assert (document["by"], [group["value"] for group in document["groups"]]) == ("outcome", ["declined", "error"])
     assert run("stats", "--workspace", "none").output == "there is nothing to count\n"
     wrong = run("stats", "--user", "ada", "--tool", "shell")
     assert wrong.exit_code == 2
     assert "The value of --user is counted apart" in wrong.stderr
+
+
+def test_where_the_clocks_were_changed_each_hour_says_which_zone_it_is_of(fill: Callable[..., str], run: Run) -> None:
+    fill(operation(9, started_at=NOON + timedelta(days=180)))
+    os.environ["TZ"] = "AAA0BBB,M3.5.0,M10.5.0"
+    time.tzset()
+    lines = run("stats", "--by", "hour").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["HOUR", "2026-01-31 12:00 AAA", "2026-07-30 13:00 BBB"]
 
 
 def test_bars_are_as_long_as_what_they_count() -> None:
@@ -410,37 +427,13 @@ def test_parquet_without_its_extra_is_said_in_one_line(run: Run, monkeypatch: py
 # Hostile texts, colours, real terminals
 
 
-def on_a_terminal(words: list[str], width: int, until: bytes | None = None, **environment: str) -> tuple[str, int]:
-    """What the program writes to a pseudo-terminal that is its standard output; it is interrupted once it has written a text."""
-    leader, follower = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(width), "TERM": "xterm-256color", **environment}
-    program = [sys.executable, "-m", "trio_oplog", *words]
-    with subprocess.Popen(program, stdout=follower, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as process:
-        os.close(follower)
-        written = b""
-        try:
-            while chunk := os.read(leader, 65_536):
-                written += chunk
-                if until is not None and until in written:
-                    process.send_signal(signal.SIGINT)
-                    until = None
-        except OSError:  # Linux's way to say that nobody writes any more
-            pass
-        finally:
-            os.close(leader)
-        assert process.stderr is not None
-        process.stderr.read()
-    return written.decode(), process.returncode
-
-
-@pytest.mark.parametrize("width", [80, 120, 200])
-def test_a_terminal_gets_colours_and_no_line_that_it_would_break(run: Run, tmp_path: Path, width: int) -> None:
+def test_a_terminal_gets_colours_unless_it_is_told_not_to(run: Run, tmp_path: Path) -> None:
     words = ["list", "--from", f"sqlite:///{tmp_path / 'log'}"]
-    coloured, status = on_a_terminal(words, width)
-    assert status == 0
-    assert "\x1b[31mdeclined" in coloured
-    plain, _ = on_a_terminal(words, width, NO_COLOR="1")
-    assert [line.rstrip() for line in plain.splitlines()] == LISTS[width].split("\n")[1:-1]
+    coloured, status = on_a_terminal(words, 120)
+    assert (status, "\x1b[31mdeclined" in coloured) == (0, True)
+    plain, _ = on_a_terminal(words, 120, NO_COLOR="1")
+    assert plain == run("list", width=120).output
+    assert "\x1b" not in plain
 
 
 EVERY = [
@@ -483,7 +476,9 @@ def test_what_strangers_wrote_never_reaches_a_terminal_raw(fill: Callable[..., s
 
 
 def test_parquet_is_not_for_a_terminal(fill: Callable[..., str]) -> None:
-    assert on_a_terminal(["export", "--from", fill(), "--format", "parquet"], 80) == ("", 2)
+    written, status = on_a_terminal(["export", "--from", fill(), "--format", "parquet"], 80)
+    assert (status, written.count("\n")) == (2, 1)
+    assert "name a file with --output" in written
 
 
 def test_harmless_json_has_the_same_value() -> None:
@@ -517,51 +512,62 @@ def test_a_wide_character_is_not_cut_in_two() -> None:
 
 async def test_every_command_reads_from_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIO_OPLOG_SECRET", SECRET)
-    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store, serving(store) as url:
         await store.add(OPERATIONS)
-    async with collector(tmp_path / "log") as (process, url):
 
         async def run(*words: str) -> bytes:
-            done = await trio.run_process(
-                [sys.executable, "-m", "trio_oplog", *words, "--from", url], capture_stdout=True, capture_stderr=True
-            )
-            return bytes(done.stdout)
+            words = (*words, "--from", url)
+            result = await trio.to_thread.run_sync(lambda: CliRunner().invoke(main, words))
+            assert result.exit_code == 0, result.output
+            return result.stdout_bytes
 
         assert len(json.loads(await run("list", "--json"))["operations"]) == 3
         assert json.loads(await run("show", "00000001", "--json"))["tool"] == "shell"
         assert len(json.loads(await run("stats", "--json"))["groups"]) == 3
         assert len((await run("export")).splitlines()) == 3
         assert await run("workspaces") == b"local\ntrio-oplog\n"
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
 
 
-async def test_what_arrives_is_shown_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRIO_OPLOG_SECRET", SECRET)
-    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+async def test_what_arrives_is_shown_from_a_store_and_from_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "POLL_INTERVAL", 0.01)
+    query = ListQuery(workspace_id="local")
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store, serving(store) as url:
         await store.add(OPERATIONS[:1])
-        async with collector(tmp_path / "log") as (process, url):
-            for at in (f"sqlite:///{tmp_path / 'log'}", url):
-                words = [sys.executable, "-m", "trio_oplog", "list", "--from", at, "--follow", "--json"]
-                watcher = await trio.lowlevel.open_process(words, stdout=subprocess.PIPE)
-                assert watcher.stdout is not None
-                lines = b""
-                with trio.fail_after(60):
-                    while b'"read_file"' not in lines:
-                        lines += await watcher.stdout.receive_some()
-                    await store.add([operation(100 + len(at), tool="new")])
-                    while b'"new"' not in lines:
-                        lines += await watcher.stdout.receive_some()
-                    watcher.send_signal(signal.SIGINT)
-                    assert await watcher.wait() == 130
-                await watcher.stdout.aclose()
-                assert lines.count(b'"new"') in (1, 2)
-            process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+        for number, readable in enumerate((store, ReadClient(f"{url}{DEFAULT_PATH}", SECRET))):
+            new = operation(100 + number)
+            with trio.fail_after(60):
+                async with aclosing(follow(readable, query)) as lists:
+                    assert await anext(lists) == []
+                    await store.add([new])
+                    arrived: list[bytes] = []
+                    while not arrived:
+                        arrived = await anext(lists)
+            assert arrived == [_wire.encode(new)]
+
+
+async def test_a_list_that_is_followed_begins_with_the_latest_and_shows_none_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_INTERVAL", 0.01)
+    async with open_store(f"sqlite:///{tmp_path / 'log'}") as store:
+        await store.add(OPERATIONS)
+        shown = listing._Listing(ListQuery(workspace_id="local", limit=2), utc=True, as_json=True)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(shown.follow, store)
+                lines: list[str] = []
+                for number in (1, 2, 3):
+                    while len(lines) < 1 + number:
+                        await trio.sleep(0.01)
+                        lines += capsys.readouterr().out.splitlines()
+                    await store.add([operation(100 + number)])
+                nursery.cancel_scope.cancel()
+    assert [json.loads(line)["id"][:8] for line in lines] == ["00000001", "00000002", "00000065", "00000066"]
 
 
 def test_a_terminal_shows_what_arrives_as_a_table(run: Run, tmp_path: Path) -> None:
-    written, status = on_a_terminal(["list", "--from", f"sqlite:///{tmp_path / 'log'}", "-f"], 120, until=b"search")
+    words = ["list", "--from", f"sqlite:///{tmp_path / 'log'}", "-f"]
+    written, status = on_a_terminal_of_its_own(words, 120, until=b"search")
     assert status == 130
     first = [line.split()[0] for line in written.splitlines()[:4]]
     assert first == ["\x1b[1mID\x1b[0m", *(f"\x1b[2m{each.id[:12]}\x1b[0m" for each in OPERATIONS)]
@@ -619,5 +625,5 @@ def test_a_shell_completes_commands_and_options() -> None:
 
 def test_a_record_on_two_days_shows_days(fill: Callable[..., str], run: Run) -> None:
     fill(evolve(operation(7), started_at=NOON + timedelta(days=1)))
-    assert "STARTED (UTC)" in run("list").stdout
+    assert "STARTED (UTC)" in run("list", width=200).stdout
     assert "02-01 12:00:00" in run("list", width=80).stdout

@@ -42,7 +42,7 @@ async def page(*options: str, **env: str) -> AsyncIterator[Shown]:
     command = [sys.executable, "-m", "trio_oplog", "ui", *options]
     process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env={**os.environ, **env})
     assert process.stderr is not None
-    with trio.fail_after(60):
+    with trio.fail_after(150):
         async with process.stderr:
             try:
                 yield Shown(process)

@@ -58,6 +58,7 @@ WRITERS = (Role.WRITE, Role.ADMIN)
 # Of each route: its method, its address with {workspace}, who may, and what it says where there is nothing.
 ROUTES = {
     "list": ("GET", "?workspace_id={workspace}", READERS, {"operations": []}),
+    "prefix": ("GET", "?workspace_id={workspace}&id_prefix=id-", READERS, {"operations": []}),
     "get": ("GET", "/id-{number}?workspace_id={workspace}", READERS, None),
     "stats": ("GET", "/stats?workspace_id={workspace}&by=tool", READERS, {"by": "tool", "groups": []}),
     "workspaces": ("GET", "/workspaces", READERS, None),
@@ -94,7 +95,7 @@ async def test_each_role_does_what_it_may_in_its_workspaces_and_nothing_else(
                 assert reply.status_code == (201 if route == "store" else 200)
                 found = reply.content.count(b"id-") if route not in ("stats", "prune") else 1
                 assert found == 1
-                sees = route in ("list", "get", "export", "csv") and role is not Role.READ
+                sees = route in ("list", "prefix", "get", "export", "csv") and role is not Role.READ
                 assert (PAYLOAD in reply.text) is sees
             elif route == "store":
                 assert (reply.status_code, reply.json()["field"]) == (422, "workspace_id")
@@ -187,9 +188,9 @@ async def test_every_read_of_payloads_and_every_deletion_is_on_record(store: Sto
     assert [
         (each["tool"], each["user_id"], each["arguments"], each["result_summary"]) for each in records if "result_summary" in each
     ] == [
-        ("audit/read", "audit-*", {"route": "list", **where}, "1 operations"),
-        ("audit/read", "audit-*", {"route": "get", **where, "id": "id-1"}, "1 operations"),
-        ("audit/prune", "admin-mine", {"before": "2026-02-01", **where}, "1 operations to delete"),
+        ("audit/read", "audit-*", {"route": "list", **where}, "1 operation"),
+        ("audit/read", "audit-*", {"route": "get", **where, "id": "id-1"}, "1 operation"),
+        ("audit/prune", "admin-mine", {"before": "2026-02-01", **where}, "1 operation to delete"),
     ]
     assert [each["arguments"] for each in records if "result_summary" not in each] == [{"route": "export", **where}]
     assert await store.find(ListQuery(workspace_id="mine")) == []
@@ -222,9 +223,9 @@ async def test_what_cannot_be_put_on_record_is_not_shown(store: Store, monkeypat
 
 
 names = st.sampled_from(["mine", "theirs", "trio-oplog", "other"])
-texts = st.sampled_from([PAYLOAD, "echo", "z", "sdk", "ada", "accept", "any", "ok", "1", "0", "x"])
+texts = st.sampled_from([PAYLOAD, "echo", "z", "sdk", "ada", "accept", "any", "ok", "1", "0", "x", "id-"])
 parameter_names = [
-    *("env_id", "tool", "source", "user_id", "thread_id", "outcome", "client", "approval", "q", "id"),
+    *("env_id", "tool", "source", "user_id", "thread_id", "outcome", "client", "approval", "q", "id", "id_prefix"),
     *("is_error", "limit", "since", "until", "cursor", "by", "format", "after", "before", "dry_run"),
 ]
 steps = st.tuples(

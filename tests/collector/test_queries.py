@@ -70,6 +70,7 @@ queries = st.builds(
     since=st.none() | moments,
     until=st.none() | moments,
     id=st.sampled_from([None, None, None, "7"]),
+    id_prefix=st.sampled_from([None, None, "1", "2", "30"]),
     q=st.sampled_from([None, None, "SOME", "other"]),
     limit=st.integers(1, 9),
 )
@@ -167,6 +168,62 @@ async def test_a_record_is_looked_up_by_its_id_and_the_rest_of_a_query_counts_to
         assert await store.get("ws", operation.id) == _wire.encode(operation)
         with pytest.raises(QueryError, match="id must be a non-empty string"):
             await store.get("ws", "")
+
+
+async def test_records_are_looked_up_by_the_beginning_of_their_id(
+    store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_queries, "_LISTED", 2)
+    monkeypatch.setattr(_pages, "SCANNED_AT_ONCE", 2)
+    names = [
+        "a",
+        "ab",
+        "abé",
+        "ab\U0010ffff",
+        "ab\U0010ffffc",
+        "abcdefgh1",
+        "abcdefgh2",
+        "aB",
+        "ac",
+        "b",
+        "a%",
+        "a_b",
+        "ab" + "c" * 999,
+    ]
+    some = [make_operation(id=name, started_at=NOON + number * 5 * HOUR) for number, name in enumerate(names)]
+    async with open_store(store_url) as store:
+        await store.add([*some, make_operation(id="abx", workspace_id="other")])
+        for prefix in (
+            "a",
+            "ab",
+            "abé",
+            "abc",
+            "abcdefgh",
+            "abcdefgh1",
+            "ab\U0010ffff",
+            "a%",
+            "a_",
+            "x",
+            "abx",
+            "A",
+            "a\0",
+            "ab" * 500,
+        ):
+            wanted = [_wire.encode(each) for each in reversed(some) if each.id.startswith(prefix)]
+            for more in ({"limit": 1}, {"limit": 2}, {"limit": 1000}, {"q": "echo"}):
+                assert await pages(store, ListQuery(workspace_id="ws", id_prefix=prefix, **more)) == wanted, (prefix, more)
+        assert await store.find(ListQuery(workspace_id="ws", id_prefix="a", id="b")) == []
+        assert len(await store.find(ListQuery(workspace_id="ws", id_prefix="abc", until=some[6].started_at))) == 1
+        assert await store.find(ListQuery(workspace_id="ws", id_prefix="a", tool="none")) == []
+
+
+async def test_a_live_tail_is_of_the_id_that_was_asked_for(store_url: str, make_operation: MakeOperation) -> None:
+    async with open_store(store_url) as store:
+        start = (await store.arrivals(EVERYTHING)).next
+        await store.add([make_operation(id="a"), wanted := make_operation(id="ab")])
+        for conditions in ({"id": "ab"}, {"id_prefix": "ab"}):
+            arrived = await store.arrivals(ListQuery(workspace_id="ws", **conditions), start)
+            assert [body for _, body in arrived.records] == [_wire.encode(wanted)]
 
 
 @pytest.mark.parametrize("cursor", ["x", "é", "AAAA", "A" * 23, "A" * 24, "Ag" + "A" * 21])

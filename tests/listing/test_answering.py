@@ -124,7 +124,7 @@ async def test_the_id_is_echoed_exactly_whatever_the_frame_is(spelling: str, con
 async def test_every_parameter_reaches_the_endpoint_and_the_next_page_comes_back() -> None:
     texts = {name: f"a {name}" for name in ("env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "q")}
     times = {"since": "2026-01-31T12:00:00Z", "until": "2026-02-01T12:00:00Z"}
-    more = {"approval": "any", "cursor": "AQ"}
+    more = {"approval": "any", "cursor": "AQ", "id_prefix": "a5"}
     wanted = {"workspace_id": "ws", "limit": "7", "is_error": "true", **texts, **times, **more}
     assert await asked_for({**texts, **times, **more, "is_error": True, "limit": 7}) == wanted
     page = b'{"operations":[],"next":"AQ","searched_to":"2026-01-31T12:00:00Z"}'

@@ -24,6 +24,7 @@ queries = st.builds(
     since=st.none() | st.datetimes(timezones=st.just(UTC)),
     id=st.none() | texts,
     limit=st.integers(1, 1000),
+    id_prefix=st.none() | texts,
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from tests.collector.serving import SECRET, client_of
@@ -54,6 +55,8 @@ async def test_it_reads_what_the_store_says(store: Store) -> None:
         first = await client.page(QUERY)
         assert first == await store.page(QUERY)
         assert first.next is not None
+        name = msgspec.json.decode(first.bodies[0])["id"]
+        assert (await client.page(ListQuery(workspace_id="ws-1", id_prefix=name))).bodies == first.bodies[:1]
         assert await client.workspaces() == ["ws-1"]
         for by in ("tool", "hour", "user_id"):
             query = StatisticsQuery(workspace_id="ws-1", by=by)

@@ -13,6 +13,7 @@ import click
 from platformdirs import user_state_path
 
 from trio_oplog._cli.account import counted
+from trio_oplog._cli.output import harmless
 from trio_oplog._client_config import (
     PROGRAM_NAME,
     Backups,
@@ -138,7 +139,7 @@ def _try(place: Place, act: Callable[[Place], Done]) -> _Result:
 
 def _show(result: _Result, *, dry_run: bool) -> None:
     place, done, problem = result
-    path = _plain(str(place.path))
+    path = harmless(str(place.path))
     home = f"{Path.home()}/"
     path = f"~/{path.removeprefix(home)}" if path.startswith(home) else path
     click.echo(f"{place.client}: {path}" if place.client else path)
@@ -147,20 +148,15 @@ def _show(result: _Result, *, dry_run: bool) -> None:
 
 
 def _lines(done: Done, *, dry_run: bool) -> Iterator[str]:
-    width = max((len(_plain(server.name)) for server in done.servers), default=0)
+    width = max((len(harmless(server.name)) for server in done.servers), default=0)
     for server in done.servers:
-        yield f"{_plain(server.name):{width}}  {server.fate}" + (f": {server.reason}" if server.reason else "")
+        yield f"{harmless(server.name):{width}}  {server.fate}" + (f": {server.reason}" if server.reason else "")
     if not done.servers and not done.is_changed:
         yield "there is nothing to change"
     if done.is_restored:
         yield f"the file {'would be' if dry_run else 'is'} as it was before, byte for byte"
     if done.backup is not None:
         yield f"what it held is kept in {done.backup}"
-
-
-def _plain(text: str) -> str:
-    """What strangers wrote, without what a terminal would obey."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _summary(results: Iterable[_Result], *, dry_run: bool, undo: bool) -> str:

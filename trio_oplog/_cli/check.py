@@ -139,7 +139,7 @@ def _settings(ctx: click.Context, recording: Recording) -> Iterator[Finding]:
             continue
         value = getattr(recording, option.name, None)
         source = _SOURCES.get(ctx.get_parameter_source(option.name) or ParameterSource.DEFAULT, "environment")
-        yield Finding(name, shown.get(option.name) or ("not set" if value is None else str(value)), source)
+        yield Finding(name, shown.get(option.name) or _plain(value), source)
     if recording.dest is None or not recording.dest.startswith(("http://", "https://")):
         return
     if recording.secret_file is not None:
@@ -147,6 +147,12 @@ def _settings(ctx: click.Context, recording: Recording) -> Iterator[Finding]:
     else:
         variable = next((name for name in (SECRET_VARIABLE, SECRET_FILE_VARIABLE) if os.environ.get(name)), None)
         yield Finding("secret", "not set" if variable is None else f"from {variable}", "environment" if variable else "default")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value is None else str(value)
 
 
 def _own_store() -> str:

@@ -12,7 +12,14 @@ from trio_oplog._cli.times import check_moment, read_moment
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import ListQuery, StatisticsQuery
 
-OPTION_OF: Final = {"user_id": "--user", "env_id": "--env", "thread_id": "--thread", "q": "--grep", "is_error": "--errors"}
+OPTION_OF: Final = {
+    "workspace_id": "--workspace",
+    "user_id": "--user",
+    "env_id": "--env",
+    "thread_id": "--thread",
+    "q": "--grep",
+    "is_error": "--errors",
+}
 """The options that are called otherwise than the fields of a query."""
 
 

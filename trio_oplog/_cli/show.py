@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -17,18 +17,17 @@ from rich.text import Text
 
 from trio_oplog._cli.destination import Readable, open_readable
 from trio_oplog._cli.filters import usage_error
-from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
+from trio_oplog._cli.options import from_option, json_option, utc_option
 from trio_oplog._cli.output import harmless, harmless_json, make_console, print_json
 from trio_oplog._cli.table import as_duration, read_record
 from trio_oplog._cli.times import in_zone
-from trio_oplog._errors import QueryError
+from trio_oplog._errors import ListError, QueryError
 from trio_oplog._json import members
-from trio_oplog._listing import LIMIT_MAX, ListQuery, read_time
+from trio_oplog._listing import ListQuery, read_time
 
-_PAGES_MAX: Final = 20
-"""The beginning of an id is looked for in so many pages: it is mostly that of an operation that was just listed."""
 _NAMED: Final = 3
 """So many operations are named where several ids begin alike."""
+_NOT_FOUND: Final = 404
 _COLOURED_MAX: Final = 65_536
 """Longer JSON gets no colours, which would take seconds."""
 _APART: Final = frozenset({"arguments", "result_summary"})
@@ -36,17 +35,25 @@ _TIMES: Final = frozenset({"started_at", "completed_at"})
 _FIRST: Final = ("id", "started_at", "completed_at", "duration_ms", "tool", "is_error", "user_id", "env_id", "source")
 
 
+class _Found(NamedTuple):
+    """An operation whose id begins as was asked for."""
+
+    workspace_id: str
+    id: str
+    body: bytes
+
+
 @click.command("show")
 @click.argument("operation_id", metavar="ID")
 @from_option
-@workspace_option
+@click.option("--workspace", metavar="ID", help="Whose operation; else that of any workspace that you may see.")
 @utc_option
 @json_option
 def command(
     *,
     operation_id: str,
     source_of: str | None,
-    workspace: str,
+    workspace: str | None,
     secret_file: Path | None,
     ca_file: Path | None,
     utc: bool,
@@ -54,47 +61,58 @@ def command(
 ) -> None:
     """Show everything that is stored of one operation.
 
-    Of the ID its beginning is enough, as 'trio-oplog list' shows it; that is looked for among the newest 20 000 operations.
+    Of the ID its beginning is enough, as 'trio-oplog list' shows it.
     """
+    problem: click.UsageError | None = None
     try:
-        query = ListQuery(workspace_id=workspace, id=operation_id)
+        body = trio.run(_find, operation_id, workspace, source_of, secret_file, ca_file)
     except QueryError as error:
-        problem = usage_error(error)
+        problem = click.UsageError(f"The ID {error.problem}.") if error.field == "id_prefix" else usage_error(error)
+    if problem is not None:
+        raise problem
+    if as_json:
+        print_json(body)
     else:
-        body = trio.run(_find, query, source_of, secret_file, ca_file)
-        if as_json:
-            print_json(body)
-        else:
-            _print(body, make_console(), utc=utc)
-        return
+        _print(body, make_console(), utc=utc)
+
+
+async def _find(name: str, workspace: str | None, source_of: str | None, secret_file: Path | None, ca_file: Path | None) -> bytes:
+    async with open_readable(source_of, secret_file, ca_file) as readable:
+        workspaces = await _workspaces(readable) if workspace is None else [workspace]
+        found = [each for one in workspaces for each in await _find_in(readable, one, name)]
+    found = [each for each in found if each.id == name] or found
+    if len(found) == 1:
+        return found[0].body
+    if not found:
+        who = "no workspace has an" if workspace is None else f"the workspace {harmless(workspace)} has no"
+        raise click.ClickException(f"{who} operation {harmless(name)}")
+    are_apart = len({each.workspace_id for each in found}) > 1
+    some = ", ".join(harmless(f"{each.id} in {each.workspace_id}" if are_apart else each.id) for each in found[:_NAMED])
+    remedy = "name the workspace" if len({each.id for each in found}) == 1 else "say more of it"
+    raise click.ClickException(f"several operations begin with {harmless(name)}, such as {some}: {remedy}")
+
+
+async def _workspaces(readable: Readable) -> list[str]:
+    try:
+        return await readable.workspaces()
+    except ListError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        problem = click.UsageError("The endpoint does not say which workspaces there are: name one with --workspace.")
     raise problem
 
 
-async def _find(query: ListQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None) -> bytes:
-    async with open_readable(source_of, secret_file, ca_file) as readable:
-        found = {read_record(body).id: body for body in (await readable.page(query)).bodies}
-        found = found or await _find_beginning(readable, query)
-    if len(found) == 1:
-        return found.popitem()[1]
-    name = harmless(query.id or "")
-    if not found:
-        raise click.ClickException(f"the workspace {harmless(query.workspace_id)} has no operation {name}")
-    some = ", ".join(map(harmless, list(found)[:_NAMED]))
-    raise click.ClickException(f"several operations begin with {name}, such as {some}: say more of it")
-
-
-async def _find_beginning(readable: Readable, query: ListQuery) -> dict[str, bytes]:
-    beginning = query.id or ""
-    query = evolve(query, id=None, limit=LIMIT_MAX)
-    found: dict[str, bytes] = {}
-    for _ in range(_PAGES_MAX):
-        page = await readable.page(query)
-        named = ((read_record(body).id, body) for body in page.bodies)
-        found |= {name: body for name, body in named if name.startswith(beginning)}
-        if page.next is None:
-            break
-        query = evolve(query, cursor=page.next)
-    return found
+async def _find_in(readable: Readable, workspace: str, name: str) -> list[_Found]:
+    """The operation of a workspace that is called so, or some that begin so."""
+    query = ListQuery(workspace_id=workspace, id_prefix=name, limit=_NAMED + 1)
+    page = await readable.page(query)
+    some = [_Found(workspace, read_record(body).id, body) for body in page.bodies]
+    found = [each for each in some if each.id.startswith(name)]
+    if page.next is None and len(found) == len(some):
+        return found
+    # There are more; or it is an endpoint of another make, which passes over what it does not know.
+    exact = (await readable.page(evolve(query, id=name, id_prefix=None))).bodies
+    return [_Found(workspace, name, body) for body in exact] or found
 
 
 def _print(body: bytes, console: Console, *, utc: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import click
 
+from trio_oplog._cli.output import harmless
 from trio_oplog._delivery import spool_inspect
 
 _path = click.argument("path", type=click.Path(path_type=Path))
@@ -27,22 +28,22 @@ def command() -> None:
 @_json
 def status(path: Path, *, as_json: bool) -> None:
     """Say how many operations wait, since when, how many were given up, and whether a client has the file."""
-    for file in spool_inspect.files(path):
+    for number, file in enumerate(spool_inspect.files(path)):
         found = spool_inspect.status(file)
         if as_json:
             _print_json(found)
             continue
+        if number:
+            click.echo()
         if path.is_dir():
-            click.echo(f"file         {file.name}")
-            click.echo(f"destination  {found.destination}")
+            click.echo(f"file         {harmless(file.name)}")
+            click.echo(f"destination  {harmless(found.destination)}")
         click.echo(f"waiting      {found.waiting} ({found.waiting_bytes} bytes)")
         if found.oldest is not None:
             click.echo(f"oldest       {_time(found.oldest)}")
         click.echo(f"dead         {found.dead}")
         click.echo(f"ever spooled {found.last_number}")
         click.echo(f"in use       {'yes' if found.in_use else 'no'}")
-        if path.is_dir():
-            click.echo()
 
 
 @command.command("dead")
@@ -55,7 +56,8 @@ def dead(path: Path, *, as_json: bool) -> None:
             if as_json:
                 _print_json(record)
             else:
-                click.echo(f"{record.number}  {record.id!r}  {record.reason}  {_time(record.died_at)}  {record.size_bytes} bytes")
+                reason, died_at = harmless(record.reason), _time(record.died_at)
+                click.echo(f"{record.number}  {record.id!r}  {reason}  {died_at}  {record.size_bytes} bytes")
 
 
 @command.command("requeue")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -68,21 +68,19 @@ async def _fetch(
 
 def _print(groups: Sequence[Statistics], by: str, *, utc: bool) -> None:
     most = max(group.count for group in groups)
-
-    def value(group: Statistics) -> Cell:
-        return _value(group.value, by, utc=utc), "bold"
+    header, show_value = _values(groups, by, utc=utc)
 
     def errors(group: Statistics) -> Cell:
         return f"{group.errors} ({group.errors / group.count:.0%})" if group.errors else "0", "red" if group.errors else ""
 
     console = make_console()
     columns = [
-        Column(by.upper(), value, 20, _VALUE_MAX, 0),
+        Column(header, lambda group: (show_value(group.value), "bold"), 20, _VALUE_MAX, 0),
         Column("CALLS", lambda group: (str(group.count), ""), 5, 20, 0, is_right=True),
-        Column("", lambda group: (bar(group.count, most, drawn.width), "cyan"), _BAR_LEAST, _BAR_MOST, 0, rank=1, share=1),
+        Column("", lambda group: (bar(group.count, most, drawn.width), "cyan"), _BAR_LEAST, _BAR_MOST, 0, rank=3, share=1),
         Column("ERRORS", errors, 6, 28, 0, is_right=True, is_whole=True, rank=6),
-        *(_percentile(name, f"{name.lower()}_ms", rank) for name, rank in (("P50", 5), ("P95", 4), ("P99", 3))),
-        Column("WAITED", lambda group: (_waited(group), ""), 6, 30, 0, is_right=True, is_whole=True, rank=2, is_optional=True),
+        *(_percentile(name, f"{name.lower()}_ms", rank) for name, rank in (("P50", 5), ("P95", 4), ("P99", 2))),
+        Column("WAITED", lambda group: (_waited(group), ""), 6, 30, 0, is_right=True, is_whole=True, rank=1, is_optional=True),
     ]
     drawn = columns[2]
     drawn.width = _BAR_MOST
@@ -106,11 +104,19 @@ def _waited(group: Statistics) -> str:
     return f"{group.waits}, p50 {as_duration(group.waited_p50_ms)}"
 
 
-def _value(value: str | datetime | None, by: str, *, utc: bool) -> str:
-    if isinstance(value, datetime):
-        # A day is one of UTC, whatever the hour is here.
-        return value.date().isoformat() if by == "day" else f"{in_zone(value, utc=utc):%Y-%m-%d %H:%M %Z}"
-    return "(none)" if value is None else on_one_line(value, _VALUE_MAX * 4)
+def _values(groups: Sequence[Statistics], by: str, *, utc: bool) -> tuple[str, Callable[[str | datetime | None], str]]:
+    """The header of the first column, and how it shows what a group has in common."""
+    zones = {in_zone(group.value, utc=utc).tzname() for group in groups if isinstance(group.value, datetime)}
+    # A day is one of UTC, whatever the hour is here.  Where the clocks were changed, each hour says which zone it is of.
+    zone = "UTC" if by == "day" else zones.pop() if len(zones) == 1 else None
+    form = "%Y-%m-%d %H:%M" if zone else "%Y-%m-%d %H:%M %Z"
+
+    def show(value: str | datetime | None) -> str:
+        if isinstance(value, datetime):
+            return value.date().isoformat() if by == "day" else in_zone(value, utc=utc).strftime(form)
+        return "(none)" if value is None else on_one_line(value, _VALUE_MAX * 4)
+
+    return f"{by.upper()} ({zone})" if zone else by.upper(), show
 
 
 def bar(count: int, most: int, width: int) -> str:

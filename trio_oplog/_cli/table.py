@@ -18,8 +18,8 @@ from trio_oplog._json import ABSENT, Reader, elements
 from trio_oplog._listing import read_time
 
 _CELL_MAX: Final = 400
-_WIDE: Final = 110
-"""From so many columns on, times are shown in full and there is more space between columns."""
+_WIDE: Final = 140
+"""From so many columns on, times are shown in full, and there is more room for names and between columns."""
 _ID_SHORTEST: Final = 8
 _ID_LONGEST: Final = 36
 _ID_OF_MANY: Final = 12
@@ -187,22 +187,24 @@ def lay_out(operations: Sequence[Shown], console: Console, *, utc: bool, goes_on
     ids = _ID_OF_MANY if goes_on else _ID_SHORTEST
     while ids < _ID_LONGEST and len({each.id[:ids] for each in operations}) < len({each.id for each in operations}):
         ids += 1
-    header, show_time, width = _times(operations, utc=utc, goes_on=goes_on, is_wide=console.width >= _WIDE)
+    is_wide = console.width >= _WIDE
+    header, show_time, width = _times(operations, utc=utc, goes_on=goes_on, is_wide=is_wide)
+    eighth = console.width // 8
     columns: list[Column[Shown]] = [
         Column("ID", lambda row: (_short(row.id[:ids]), "dim"), ids, ids, ids if goes_on else 0),
         Column(header, lambda row: (show_time(row), "dim"), width, width, width),
-        Column("WHO", lambda row: (row.who, ""), 5, 16, 8, rank=8, is_optional=not goes_on),
+        Column("WHO", lambda row: (row.who, ""), 8, 24 if is_wide else 16, 8, rank=8, is_optional=not goes_on),
         Column("SOURCE", lambda row: (row.source, ""), 6, 8, 6, rank=2),
-        Column("ENV", lambda row: (row.env_id, ""), 5, 16, 8, rank=3),
-        Column("TOOL", lambda row: (row.tool, "bold"), 12, 28, 16),
+        Column("ENV", lambda row: (row.env_id, ""), 8, 20, 8, rank=3),
+        Column("TOOL", lambda row: (row.tool, "bold"), 14, 28, 16),
         Column("TOOK", lambda row: (as_duration(row.duration_ms), ""), 4, 12, 7, rank=7, is_right=True, is_whole=True),
         Column("OUTCOME", lambda row: (row.outcome, "red" if row.is_error else "green"), 7, 14, 10, rank=9, is_whole=True),
-        Column("APPROVED", lambda row: (row.approved, ""), 12, 24, 12, rank=4, is_optional=not goes_on),
+        Column("APPROVED", lambda row: (row.approved, ""), 16, 26, 12, rank=4, is_optional=not goes_on),
         Column("WAITED", _waited, 6, 12, 7, rank=1, is_right=True, is_whole=True, is_optional=not goes_on),
-        Column("ARGUMENTS", lambda row: (row.arguments, "dim"), max(10, console.width // 8), _CELL_MAX, 0, rank=6, share=2),
-        Column("RESULT", lambda row: (row.result, ""), max(8, console.width // 8), _CELL_MAX, 0, rank=5, share=3),
+        Column("ARGUMENTS", lambda row: (row.arguments, "dim"), max(12, eighth), _CELL_MAX, 0, rank=6, share=2),
+        Column("RESULT", lambda row: (row.result, ""), max(10, eighth), _CELL_MAX, 0, rank=5, share=3),
     ]
-    return Layout.of(columns, operations, console.width, gap=2 if console.width >= _WIDE else 1, goes_on=goes_on)
+    return Layout.of(columns, operations, console.width, gap=2 if is_wide else 1, goes_on=goes_on)
 
 
 def _waited(row: Shown) -> Cell:

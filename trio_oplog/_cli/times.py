@@ -12,7 +12,7 @@ from trio_oplog._listing import read_time
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_CLOCK: Final = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
+_CLOCK: Final = re.compile(r"(\d{1,2})(:\d\d(?::\d\d)?)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", re.ASCII)
 _DAYS: Final = {"today": 0, "yesterday": 1}
 
@@ -53,8 +53,8 @@ def read_moment(text: str, *, utc: bool) -> datetime:
     today = in_zone(now, utc=utc).date()
     if text in _DAYS:
         return _aware(datetime.combine(today - timedelta(days=_DAYS[text]), time()), utc=utc)
-    if _CLOCK.fullmatch(text):
-        return _aware(datetime.combine(today, time.fromisoformat(text)), utc=utc)
+    if clock := _CLOCK.fullmatch(text):
+        return _aware(datetime.combine(today, time.fromisoformat(clock[1].zfill(2) + clock[2])), utc=utc)
     if _DATE.fullmatch(text):
         return _aware(datetime.fromisoformat(text), utc=utc)
     return read_time(text)

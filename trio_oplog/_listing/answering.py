@@ -297,6 +297,7 @@ class _Params(msgspec.Struct):
     approval: Raw = ABSENT
     q: Raw = ABSENT
     cursor: Raw = ABSENT
+    id_prefix: Raw = ABSENT
 
 
 _params = Reader(_Params)
@@ -309,7 +310,9 @@ _WANTED: Final[dict[str, tuple[type, str]]] = {
     "since": (str, "a string"),
     "id": (str, "a string"),
     "limit": (int, "a whole number"),
-    **dict.fromkeys(("until", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"), (str, "a string")),
+    **dict.fromkeys(
+        ("until", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor", "id_prefix"), (str, "a string")
+    ),
 }
 _TIMES: Final = frozenset({"since", "until"})
 

@@ -16,7 +16,21 @@ LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
 
 _TEXTS: Final = frozenset(
-    {"workspace_id", "env_id", "tool", "source", "id", "user_id", "thread_id", "outcome", "client", "approval", "q", "cursor"}
+    {
+        "workspace_id",
+        "env_id",
+        "tool",
+        "source",
+        "id",
+        "id_prefix",
+        "user_id",
+        "thread_id",
+        "outcome",
+        "client",
+        "approval",
+        "q",
+        "cursor",
+    }
 )
 _TIMES: Final = frozenset({"since", "until"})
 
@@ -85,6 +99,7 @@ class ListQuery:
             ``"any"`` wherever somebody was asked.
         q: Only those with this text in the tool, the arguments or the summary, whatever the case.
         cursor: Only those after the end of an earlier page: what came with that as ``next``.
+        id_prefix: Only those whose id begins so.
 
     The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
 
@@ -108,6 +123,7 @@ class ListQuery:
     approval: str | None = field(default=None, validator=optional_text)
     q: str | None = field(default=None, validator=optional_text)
     cursor: str | None = field(default=None, validator=optional_text)
+    id_prefix: str | None = field(default=None, validator=optional_text)
 
 
 def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:
@@ -157,7 +173,10 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
         "id": query.id,
         "limit": str(query.limit),
         "until": None if query.until is None else _spell_time(query.until),
-        **{name: getattr(query, name) for name in ("user_id", "thread_id", "outcome", "client", "approval", "q", "cursor")},
+        **{
+            name: getattr(query, name)
+            for name in ("user_id", "thread_id", "outcome", "client", "approval", "q", "cursor", "id_prefix")
+        },
     }
     # A lone surrogate has no UTF-8; in a record it is U+FFFD, so that is what to look for.
     return {

@@ -29,7 +29,7 @@ def read_record(who: str, route: str, parameters: Mapping[str, str], found: int 
         parameters: What for, as it was spelled.
         found: How many operations are in the answer, where that is known before it begins.
     """
-    summary = None if found is None else f"{found} operations"
+    summary = None if found is None else _counted(found)
     return _record(READ_TOOL, who, {"route": route, **parameters}, summary)
 
 
@@ -42,7 +42,11 @@ def prune_record(who: str, pruned: Pruned, workspace_id: str | None = None) -> O
         workspace_id: Whose; ``None`` where everybody's did.
     """
     arguments = {"before": pruned.before.date().isoformat(), **({} if workspace_id is None else {"workspace_id": workspace_id})}
-    return _record(PRUNE_TOOL, who, arguments, f"{pruned.records} operations to delete")
+    return _record(PRUNE_TOOL, who, arguments, f"{_counted(pruned.records)} to delete")
+
+
+def _counted(count: int) -> str:
+    return "1 operation" if count == 1 else f"{count} operations"
 
 
 def _record(tool: str, who: str, arguments: Mapping[str, str], summary: str | None) -> Operation:

@@ -6,19 +6,20 @@ look: a filter that fits nothing reads no record, and a rare one reads the days 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Text, cast, func, literal, select, tuple_
 
 from trio_oplog._listing import ListQuery
 from trio_oplog._operation import CHECK_SOURCE
 from trio_oplog.collector._cells import DAY, HOUR, day_of
 from trio_oplog.collector._positions import Position
 from trio_oplog.collector._rows import MICROSECONDS, key, microseconds
-from trio_oplog.collector._schema import operations, rollups, series, workspaces
-from trio_oplog.collector._writing import id_digest
+from trio_oplog.collector._schema import operation_ids, operations, rollups, series, workspaces
+from trio_oplog.collector._writing import id_key, id_keys
 
 ANY_APPROVAL: Final = "any"
 """The value of the filter ``approval`` that fits whatever was decided."""
@@ -71,8 +72,8 @@ def scan(connection: Connection, query: ListQuery, before: Position | None, need
     asked = _ask(connection, query)
     if asked is None:
         return
-    if query.id is not None:
-        yield from _scan_id(connection, asked, query, before)
+    if query.id is not None or query.id_prefix is not None:
+        yield from _scan_ids(connection, asked, query, before, need)
         return
     picked = _pick(connection, asked)
     if picked is not None and not picked:
@@ -80,14 +81,7 @@ def scan(connection: Connection, query: ListQuery, before: Position | None, need
     for begin, end, is_dense in _windows(connection, asked, picked, before, need):
         in_order = picked is None or asked.others or is_dense
         choose = _in_order if in_order else _PICKED[connection.dialect.name]
-        while True:
-            taken = 0
-            for found in _run(connection, choose(asked, picked or [], begin, end, before), need):
-                yield found
-                taken += 1
-            if taken < need:
-                break
-            before = Position(found[0], found[1])
+        yield from _run(connection, partial(choose, asked, picked or [], begin, end), before, need)
 
 
 def read_one(connection: Connection, workspace_id: str, operation_id: str) -> bytes | None:
@@ -132,7 +126,7 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
     if query.thread_id is not None:
         others.append(operations.c.thread_id == key(query.thread_id))
     in_series = [] if query.is_error is None else [series.c.is_error == query.is_error]
-    if query.source is None and query.id is None and (unasked := _checks(connection, workspace)):
+    if query.source is None and query.id is None and query.id_prefix is None and (unasked := _checks(connection, workspace)):
         if labels or in_series:
             labels.append(series.c.source != CHECK_SOURCE)
         else:
@@ -167,7 +161,7 @@ def conditions_of(connection: Connection, query: ListQuery) -> list[ColumnElemen
     if asked is None:
         return None
     # By an expression, no index is asked for it: the order of arrival is the one that counts.
-    found = [operations.c.workspace + 0 == asked.workspace, *asked.others]
+    found = [operations.c.workspace + 0 == asked.workspace, *_named(query), *asked.others]
     if asked.labels:
         found.append((operations.c.series + 0).in_(_call_series(asked)))
     return found
@@ -184,24 +178,61 @@ def _call_series(asked: _Asked) -> Select[int]:
     return select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == "call", *asked.labels)
 
 
-def _scan_id(connection: Connection, asked: _Asked, query: ListQuery, before: Position | None) -> Iterator[Found]:
+def _scan_ids(connection: Connection, asked: _Asked, query: ListQuery, before: Position | None, need: int) -> Iterator[Found]:
+    """By the id or its beginning, which are so few records that they can be sorted."""
     columns = operations.c
-    conditions = [
-        columns.workspace == asked.workspace,
-        columns.id == key(str(query.id)),
-        *asked.others,
-        *_between(asked.since, asked.until),
-    ]
-    if connection.dialect.name == "postgresql":
-        # No index of the partitions has the id; its time leads to one of them.
-        digest = id_digest(key(query.workspace_id), key(str(query.id)))
-        time = connection.exec_driver_sql("SELECT started_at FROM operation_ids WHERE digest = %s::uuid", (digest,)).scalar()
-        conditions.append(columns.started_at == time)
+    conditions = [columns.workspace == asked.workspace, *_named(query), *asked.others, *_between(asked.since, asked.until)]
     if asked.labels:
         conditions.append(columns.series.in_(_call_series(asked)))
-    if before is not None:
-        conditions.append(_earlier(before))
-    yield from _run(connection, select(columns.started_at, columns.seq, columns.body).where(*conditions), 1)
+
+    def choose(more: Sequence[ColumnElement[bool]], before: Position | None) -> Select[Any]:
+        place = [] if before is None else [_earlier(before)]
+        statement = select(columns.started_at, columns.seq, columns.body).where(*conditions, *more, *place)
+        # By an expression, no index is asked for the order.
+        return statement.order_by((columns.started_at + 0).desc(), columns.seq.desc())
+
+    if connection.dialect.name == "sqlite":
+        yield from _run(connection, partial(choose, _range(query)), before, need)
+        return
+    for times in _times(connection, query, before):
+        yield from _run(connection, partial(choose, [columns.started_at.in_(times)]), before, need)
+
+
+def _named(query: ListQuery) -> list[ColumnElement[bool]]:
+    """The conditions of a query on the id."""
+    column = operations.c.id
+    found = [] if query.id is None else [column == key(query.id)]
+    if query.id_prefix is not None:
+        prefix = key(query.id_prefix)
+        found.append(func.substr(column, 1, len(prefix)) == prefix)
+    return found
+
+
+def _range(query: ListQuery) -> list[ColumnElement[bool]]:
+    """SQLite: where in the index of ids those are that begin so.  It has the order of their bytes, and 0xFF is in no text."""
+    if query.id_prefix is None:
+        return []
+    prefix = key(query.id_prefix)
+    end = cast(literal(prefix.encode("utf-8", "surrogatepass") + b"\xff", LargeBinary), Text)
+    return [operations.c.id >= prefix, operations.c.id < end]
+
+
+def _times(connection: Connection, query: ListQuery, before: Position | None) -> Iterator[list[int]]:
+    """PostgreSQL, where no index of a partition has ids: when the records began whose id may fit, the newest first."""
+    if query.id is None:
+        first, last = id_keys(key(str(query.id_prefix)))
+    else:
+        first = last = id_key(key(query.workspace_id), key(query.id))
+    end, times = None if before is None else before.started_at, [0] * _LISTED
+    while len(times) == _LISTED:
+        columns = operation_ids.c
+        statement = select(columns.started_at).distinct().where(columns.key.between(first, last))
+        if end is not None:
+            statement = statement.where(columns.started_at <= end)
+        times = list(connection.scalars(statement.order_by(columns.started_at.desc()).limit(_LISTED)))
+        if times:
+            yield times
+            end = times[-1] - 1
 
 
 def _windows(
@@ -314,11 +345,21 @@ def _between(begin: int | None, end: int | None) -> list[ColumnElement[bool]]:
     return [*([] if begin is None else [time >= begin]), *([] if end is None else [time < end])]
 
 
-def _run(connection: Connection, statement: Select[Any], need: int) -> Iterator[Found]:
-    with connection.execute(statement.limit(need), execution_options={"yield_per": min(need, _AT_ONCE)}) as rows:
-        for row in rows:
-            started_at, seq, body = row
-            yield started_at, seq, body
+def _run(
+    connection: Connection, choose: Callable[[Position | None], Select[Any]], before: Position | None, need: int
+) -> Iterator[Found]:
+    """All that statements find, so many with each: what is chosen after a position, the newest first."""
+    while True:
+        taken = 0
+        statement = choose(before).limit(need)
+        with connection.execute(statement, execution_options={"yield_per": min(need, _AT_ONCE)}) as rows:
+            for row in rows:
+                started_at, seq, body = row
+                yield started_at, seq, body
+                taken += 1
+        if taken < need:
+            return
+        before = Position(started_at, seq)
 
 
 _AT_ONCE: Final = 100

@@ -23,7 +23,7 @@ from trio_oplog.collector._cells import day_of
 from trio_oplog.collector._partitions import partitions
 from trio_oplog.collector._rows import MICROSECONDS, as_time, key, microseconds
 from trio_oplog.collector._schema import operations, rollups, workspaces
-from trio_oplog.collector._writing import id_digest
+from trio_oplog.collector._writing import id_key
 
 STEP: Final = 0.02
 """How long one step may take, in seconds; how much it does adapts to that."""
@@ -45,7 +45,7 @@ _DELETE_POSTGRESQL: Final = text(
 )
 # The id of a record that came again after its partition was dropped stays.
 _DELETE_IDS: Final = text(
-    "DELETE FROM operation_ids WHERE digest IN (SELECT digest FROM operation_ids i WHERE i.started_at < :before "
+    "DELETE FROM operation_ids WHERE key IN (SELECT key FROM operation_ids i WHERE i.started_at < :before "
     "AND NOT EXISTS (SELECT FROM operations o WHERE o.started_at = i.started_at AND o.started_at < :before) LIMIT :size)"
 )
 
@@ -177,9 +177,9 @@ def _delete(connection: Connection, workspace: int, name: str, before: int, size
     if connection.dialect.name == "sqlite":
         return connection.exec_driver_sql(_DELETE_SQLITE, (workspace, before, size)).rowcount
     values = {"workspace": workspace, "before": before, "size": size}
-    gone = [id_digest(name, operation_id) for operation_id in connection.scalars(_DELETE_POSTGRESQL, values)]
+    gone = [id_key(name, operation_id) for operation_id in connection.scalars(_DELETE_POSTGRESQL, values)]
     if gone:
-        connection.exec_driver_sql("DELETE FROM operation_ids WHERE digest = ANY(%s::text[]::uuid[])", (gone,))
+        connection.exec_driver_sql("DELETE FROM operation_ids WHERE key = ANY(%s::bytea[])", (gone,))
     return len(gone)
 
 

@@ -111,7 +111,7 @@ operations = Table(
 operation_ids = Table(
     "operation_ids",
     MetaData(),
-    Column("digest", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
     Column("started_at", BigInteger, nullable=False),
 )
 
@@ -153,8 +153,8 @@ _MAKE_OPERATIONS: Final = {
         "CREATE INDEX operations_by_series ON operations (series, started_at, seq)",
         # For the live tail; in the order in which rows are written a BRIN index takes next to nothing.
         "CREATE INDEX operations_by_arrival ON operations USING brin (seq) WITH (autosummarize = on)",
-        # The key is a digest of workspace and id: half as long as both, and the same for texts of any length.
-        "CREATE TABLE operation_ids (digest UUID PRIMARY KEY, started_at BIGINT NOT NULL)",
+        # The key is the beginning of the id and a digest of workspace and id: half as long as both, and as long for any texts.
+        "CREATE TABLE operation_ids (key BYTEA PRIMARY KEY, started_at BIGINT NOT NULL)",
         "CREATE INDEX operation_ids_by_time ON operation_ids USING brin (started_at) WITH (autosummarize = on)",
     ),
 }

@@ -16,6 +16,10 @@ from trio_oplog.collector._cells import Cell, Place, Series, count, digest_of_se
 from trio_oplog.collector._rows import Row, digest_of
 from trio_oplog.collector._schema import series, workspaces
 
+_DIGEST: Final = 16
+# With the digest, and what PostgreSQL stores with it, 24 bytes.
+_BEGINNING: Final = 7
+
 # One statement in both dialects, and yet SQLAlchemy has no common name for it.
 _INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -30,9 +34,9 @@ _READ_CELL: Final = f"SELECT {_MEASURES} FROM rollups WHERE ({_KEY}) = (?, ?, ?,
 _WRITE_CELL: Final = f"INSERT OR REPLACE INTO rollups ({_KEY}, {_MEASURES}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 _INSERT_IDS: Final = (
-    "INSERT INTO operation_ids (digest, started_at) "
-    "SELECT * FROM unnest(%s::text[]::uuid[], %s::bigint[]) AS given (digest, started_at) ORDER BY 1 "
-    "ON CONFLICT DO NOTHING RETURNING digest::text"
+    "INSERT INTO operation_ids (key, started_at) "
+    "SELECT * FROM unnest(%s::bytea[], %s::bigint[]) AS given (key, started_at) ORDER BY 1 "
+    "ON CONFLICT DO NOTHING RETURNING key"
 )
 _COPY: Final = "COPY operations (workspace, series, id, user_id, thread_id, started_at, body) FROM STDIN (FORMAT BINARY)"
 _COPY_TYPES: Final = ("int4", "int4", "text", "text", "text", "int8", "bytea")
@@ -86,10 +90,10 @@ def _write_sqlite(connection: Connection, rows: Mapping[tuple[str, str], Row]) -
 
 
 def _write_postgresql(connection: Connection, rows: Mapping[tuple[str, str], Row]) -> None:
-    by_digest = {id_digest(*name): row for name, row in rows.items()}
-    times = [row.started_at for row in by_digest.values()]
-    inserted = {digest for (digest,) in connection.exec_driver_sql(_INSERT_IDS, (list(by_digest), times))}
-    new = [row for digest, row in by_digest.items() if digest in inserted]
+    by_key = {id_key(*name): row for name, row in rows.items()}
+    times = [row.started_at for row in by_key.values()]
+    inserted = {bytes(key) for (key,) in connection.exec_driver_sql(_INSERT_IDS, (list(by_key), times))}
+    new = [row for key, row in by_key.items() if key in inserted]
     if not new:
         return
     cells = count(new)
@@ -108,10 +112,19 @@ def _write_postgresql(connection: Connection, rows: Mapping[tuple[str, str], Row
     connection.exec_driver_sql(_UPDATE_CELLS, tuple(map(list, zip(*changed, strict=True))))
 
 
-def id_digest(workspace: str, operation_id: str) -> str:
-    """What ``operation_ids`` knows a record by: a UUID as PostgreSQL spells it."""
-    spelled = digest_of(workspace, operation_id).hex()
-    return f"{spelled[:8]}-{spelled[8:12]}-{spelled[12:16]}-{spelled[16:20]}-{spelled[20:]}"
+def id_key(workspace: str, operation_id: str) -> bytes:
+    """What ``operation_ids`` knows a record by: the beginning of its id, and what tells it from every other record."""
+    return _beginning(operation_id).ljust(_BEGINNING, b"\0") + digest_of(workspace, operation_id)
+
+
+def id_keys(prefix: str) -> tuple[bytes, bytes]:
+    """The first and the last key that a record may have whose id begins so; others have one in between, too."""
+    first = _beginning(prefix)
+    return first, first.ljust(_BEGINNING + _DIGEST, b"\xff")
+
+
+def _beginning(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")[:_BEGINNING]
 
 
 def _columns(row: Row, workspaces: Mapping[str, int], numbers: Mapping[Series, int]) -> tuple[Any, ...]:

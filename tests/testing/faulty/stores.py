@@ -17,7 +17,7 @@ from trio_oplog.collector import Arrivals, Page, Pruned
 from trio_oplog.testing import Law
 
 FAULTY: list[tuple[type[Any], set[Law]]] = []
-CONDITIONS = ("env_id", "tool", "source", "is_error", "id", "user_id", "thread_id", "outcome", "client", "approval")
+CONDITIONS = ("env_id", "tool", "source", "is_error", "id", "id_prefix", "user_id", "thread_id", "outcome", "client", "approval")
 
 
 def breaks(*laws: Law) -> Any:
@@ -117,6 +117,8 @@ class NaiveStore:
         return wanted and self.is_theirs(operation, query) and self.is_recent(operation, query) and self.holds(operation, query.q)
 
     def has(self, operation: Operation, name: str, wanted: Any) -> bool:
+        if name == "id_prefix":
+            return wanted is None or operation.id.startswith(wanted)
         found = value_of(operation, name)
         return wanted is None or found == wanted or ((name, wanted) == ("approval", "any") and found is not None)
 
