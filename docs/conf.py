@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from enum import Enum
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from trio_oplog._cli import main
+
+sys.path.append(str(Path(__file__).parent))
+
+from command_reference import PLACE, render
 
 project = "trio_oplog"
 author = "The trio_oplog authors"
@@ -75,7 +82,15 @@ def adapt_signature(
     return signature and re.sub(name_alone, r"\1", signature), returns
 
 
+def write_commands(_: Sphinx, page: str, source: list[str]) -> None:
+    """Put the reference of the commands into its page."""
+    if page == "commands":
+        before, _place, after = source[0].partition(PLACE)
+        source[0] = before + render(main) + after
+
+
 def setup(app: Sphinx) -> None:
-    """Hook into autodoc, before napoleon does."""
+    """Hook into Sphinx, and into autodoc before napoleon does."""
+    app.connect("source-read", write_commands)
     app.connect("autodoc-process-docstring", adapt_docstring, priority=100)
     app.connect("autodoc-process-signature", adapt_signature)

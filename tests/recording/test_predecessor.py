@@ -1,4 +1,4 @@
-"""One test for each row of the table in the README: what the predecessor does wrong, and what must happen instead.
+"""One test for each row of the table in docs/predecessor.md: what the predecessor does wrong, and what must happen instead.
 
 The rows are in the order of the table.  Each test fails on the behaviour in its row's left column.
 """

@@ -196,7 +196,7 @@ def recording_options(source: str, *, tells_problems: bool = True) -> Callable[[
             metavar="DEST",
             multiple=True,
             type=store_or_receiver,
-            help="http(s)://... or sqlite:///path, else your own store; and otlp+http(s)://....  Repeatable.",
+            help="http(s)://..., sqlite:///path or postgresql://..., else your own store; and otlp+http(s)://....  Repeatable.",
         ),
         workspace_option,
         secret_option,

@@ -27,7 +27,10 @@ def command() -> None:
 @_path
 @_json
 def status(path: Path, *, as_json: bool) -> None:
-    """Say how many operations wait, since when, how many were given up, and whether a client has the file."""
+    """Say how many operations wait and how many were given up.
+
+    Also since when they wait, and whether a client has the file.
+    """
     for number, file in enumerate(spool_inspect.files(path)):
         found = spool_inspect.status(file)
         if as_json:
@@ -50,7 +53,10 @@ def status(path: Path, *, as_json: bool) -> None:
 @_path
 @_json
 def dead(path: Path, *, as_json: bool) -> None:
-    """List the operations that were given up, oldest first: number, id, reason, time, size."""
+    """List the operations that were given up, the oldest first.
+
+    Each with its number, id, reason, time and size.
+    """
     for file in spool_inspect.files(path):
         for record in spool_inspect.dead(file):
             if as_json:
@@ -63,7 +69,10 @@ def dead(path: Path, *, as_json: bool) -> None:
 @command.command("requeue")
 @_path
 def requeue(path: Path) -> None:
-    """Let everything that was given up wait for delivery again; no client may have the file."""
+    """Let everything that was given up wait for delivery again.
+
+    No client may have the file.
+    """
     click.echo(f"requeued {sum(map(spool_inspect.requeue, spool_inspect.files(path)))}")
 
 
@@ -71,7 +80,10 @@ def requeue(path: Path) -> None:
 @_path
 @click.option("--dead", "of_the_dead", is_flag=True, help="What was given up instead of what waits.")
 def export(path: Path, *, of_the_dead: bool) -> None:
-    """Print the operations that wait, whole, one JSON document a line; the file stays as it is."""
+    """Print the operations that wait, one JSON document a line.
+
+    They are whole, and the file stays as it is.
+    """
     out = sys.stdout.buffer
     for file in spool_inspect.files(path):
         for body in spool_inspect.export(file, of_the_dead=of_the_dead):
