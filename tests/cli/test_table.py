@@ -139,8 +139,8 @@ def test_who_approved_a_call_and_how_long_it_waited_is_shown_where_any_call_has_
 
 def test_at_80_columns_the_approval_is_shown_before_the_wait_and_both_leave_room_for_the_rest() -> None:
     assert printed(APPROVED | {"result_summary": "x" * 99}, width=80) == [
-        "ID 01-31 UTC ENV   TOOL TOOK OUTCOME APPROVED        ARGUMENTS RESULT",
-        "1  12:00:00  local echo 7 ms ok      accept (client)           xxxxxxxxxxxxxxxx…",
+        "ID 01-31 UTC SOURCE ENV   TOOL TOOK OUTCOME APPROVED        ARGUMENTS RESULT",
+        "1  12:00:00  sdk    local echo 7 ms ok      accept (client)           xxxxxxxxx…",
     ]
     assert "APPROVED" not in printed(APPROVED | {"tool": "commandExecution"}, width=50)[0]
 
