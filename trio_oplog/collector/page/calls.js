@@ -12,7 +12,7 @@ const ROWS_MAX = 600; // what the list holds; the newest or the oldest go, where
 const ROWS_LIVE = 200; // what it holds while it follows
 const WAITING_MAX = 1000; // what it keeps of what arrives while somebody reads
 const POINTED = 2000; // milliseconds
-const TAKE_EVERY = 250; // milliseconds
+const TAKE_EVERY = 250; // milliseconds: the list changes no more often
 
 const COLUMNS = [
   ["time", "Time"],
@@ -39,6 +39,7 @@ export function mountCalls(main, context) {
   let live = null; // stops the live tail
   let lastEvent; // where it goes on
   let timer = null;
+  let takenAt = 0;
   let panel = null;
   let tracked = "";
   let pointedUntil = 0; // nothing moves below a pointer that is at it
@@ -205,7 +206,7 @@ export function mountCalls(main, context) {
           if (from && exact(call.started_at) < exact(from)) return;
           if (waiting.length >= WAITING_MAX) isOverflown = true;
           else waiting.push(call);
-          timer ??= setTimeout(taken, TAKE_EVERY);
+          timer ??= setTimeout(taken, Math.max(0, takenAt + TAKE_EVERY - performance.now()));
         },
         changed(now, error) {
           if (signal.aborted) return;
@@ -243,6 +244,7 @@ export function mountCalls(main, context) {
 
   function taken() {
     timer = null;
+    takenAt = performance.now();
     if (list.hasAttribute("aria-busy")) {
       timer = setTimeout(taken, TAKE_EVERY);
       return;
