@@ -12,6 +12,7 @@ const ROWS_MAX = 600; // what the list holds; the newest or the oldest go, where
 const ROWS_LIVE = 200; // what it holds while it follows
 const WAITING_MAX = 1000; // what it keeps of what arrives while somebody reads
 const POINTED = 2000; // milliseconds
+const AGAIN = 1000; // milliseconds
 const TAKE_EVERY = 250; // milliseconds: the list changes no more often
 
 const COLUMNS = [
@@ -40,6 +41,8 @@ export function mountCalls(main, context) {
   let lastEvent; // where it goes on
   let timer = null;
   let takenAt = 0;
+  let isUnreached = false; // the list could not be asked for, for want of a connection
+  let again = null;
   let panel = null;
   let tracked = "";
   let pointedUntil = 0; // nothing moves below a pointer that is at it
@@ -117,6 +120,8 @@ export function mountCalls(main, context) {
     loading?.abort();
     loading = new AbortController();
     const { signal } = loading;
+    clearTimeout(again);
+    isUnreached = false;
     stopLive();
     calls = [];
     waiting = [];
@@ -138,6 +143,7 @@ export function mountCalls(main, context) {
     } catch (error) {
       if (error.name !== "AbortError") {
         show(rows);
+        isUnreached = error.status === 0;
         context.fail(error, foot, load);
       }
     } finally {
@@ -212,6 +218,8 @@ export function mountCalls(main, context) {
           if (signal.aborted) return;
           say(now);
           if (error) context.fail(error, foot, load);
+          // The connection is there again: so is the list soon, without anybody's doing.
+          else if (now === "live" && isUnreached) again = setTimeout(load, AGAIN);
         },
       },
     );
@@ -411,6 +419,7 @@ export function mountCalls(main, context) {
       }
     },
     leave() {
+      clearTimeout(again);
       stopLive();
       loading?.abort();
       panel?.leave();
