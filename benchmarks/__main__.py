@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ["tap", "delivery", "otlp", "imports", "gateway", "http", "start", "store"]
+NAMES = ["tap", "delivery", "otlp", "imports", "gateway", "http", "start", "store", "page"]
 
 
 def main() -> None:

@@ -137,27 +137,46 @@ def test_what_was_missed_while_the_connection_was_gone_is_shown(visit: MakeVisit
     shown.wait(".calls tbody tr:first-child:has-text('missed')")
 
 
+def test_a_list_that_could_not_be_reached_comes_when_the_collector_is_back(visit: MakeVisit, collector: Collector) -> None:
+    workspace = fresh_workspace()
+    collector.store(operation(workspace, "failing", is_error=True), operation(workspace, "working"))
+    shown = visit()
+    shown.expected = ["ERR_INTERNET_DISCONNECTED"]
+    shown.open(f"?workspace={workspace}")
+    shown.wait(".calls tbody tr")
+    shown.settle()
+    shown.page.context.set_offline(True)
+    shown.page.get_by_role("button", name="Errors only").click()
+    shown.wait("text=The collector cannot be reached")
+    shown.page.context.set_offline(False)
+    shown.wait(".calls tbody tr")
+    shown.settle()
+    assert shown.rows() == ["failing"]
+    assert shown.page.get_by_text("The collector cannot be reached").count() == 0
+
+
 def test_the_list_is_bounded_whatever_arrives_and_however_far_one_goes_back(visit: MakeVisit, collector: Collector) -> None:
     workspace = fresh_workspace()
-    collector.store(*(operation(workspace, f"t{number}", ago=2000 + number) for number in range(1200)))
+    collector.store(*(operation(workspace, f"t{number}", ago=2000 + number) for number in range(100)))
     shown = visit()
     shown.open(f"?workspace={workspace}")
     shown.wait("button.live.live:not(:disabled)")
     shown.settle()
-    for _ in range(30):
+    for _ in range(11):
         collector.store(*(operation(workspace, "burst") for _ in range(100)))
     collector.store(operation(workspace, "the last"))
     shown.wait(".calls tbody tr:first-child:has-text('the last'), .fresh:not([hidden])")
     assert len(shown.rows()) <= 600
     shown.page.reload()
     shown.wait(".calls tbody tr:first-child:has-text('the last')")
-    for _ in range(45):
+    for _ in range(30):
         shown.settle()
         shown.page.locator(".scroll").evaluate("element => element.scrollTo(0, element.scrollHeight)")
-        assert len(shown.rows()) <= 600
-        if shown.rows()[-1] == "t1199":
+        rows = shown.rows()
+        assert len(rows) <= 600
+        if rows[-1] == "t99":
             break
-    assert shown.rows()[-1] == "t1199"
+    assert shown.rows()[-1] == "t99"
     shown.wait(".foot:has-text('where the log begins')")
     shown.page.get_by_role("button", name="Back to the newest").click()
     shown.wait(".calls tbody tr:first-child:has-text('the last')")
@@ -217,7 +236,7 @@ def test_a_filter_that_cannot_be_says_so(visit: MakeVisit) -> None:
     shown = visit()
     shown.expected = ["status of 400"]
     shown.open("?workspace=team&since=yesterday")
-    shown.wait("text=The filter since cannot be used")
+    shown.wait("text=The filter from cannot be used")
 
 
 def test_one_call_in_full(visit: MakeVisit, collector: Collector) -> None:
@@ -417,6 +436,7 @@ def test_an_empty_workspace_says_what_to_do(visit: MakeVisit) -> None:
     shown.check_accessibility()
     shown.open("", token="nothing")
     shown.wait("text=Nothing was recorded yet")
+    assert shown.page.get_by_label("Workspace", exact=True).count() == 0
     shown.check_accessibility()
 
 
@@ -466,8 +486,8 @@ def test_hostile_records_break_nothing(visit: MakeVisit, width: int, height: int
         shown.page.wait_for_selector(".side .summary")
         shown.page.wait_for_selector(".loading", state="detached")
         shown.check_layout()
-        if record.id != "hostile-4":  # whose megabytes axe would look at one by one
-            shown.check_accessibility()
+        if width < 1280 and record.id != "hostile-4":  # whose megabytes axe would look at one by one
+            shown.check_accessibility(".side")
         text = shown.page.locator(".side").inner_text()
         assert "\u202e" not in text
         assert "\0" not in text

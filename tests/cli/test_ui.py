@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 
 from tests.http import http_client
 from trio_oplog._cli import main
-from trio_oplog.collector import DEFAULT_PATH
+from trio_oplog._cli.ui import _show
+from trio_oplog.collector import DEFAULT_PATH, open_store
 
 
 class Shown:
@@ -93,6 +95,24 @@ async def test_it_opens_the_browser_that_the_user_has(tmp_path: Path) -> None:
         assert await trio.to_thread.run_sync(opened.read_text) == f"{address}/#code={code}\n"
         shown.process.send_signal(signal.SIGINT)
         assert await shown.process.wait() == 0
+
+
+async def test_in_one_process_the_link_that_is_opened_signs_in_until_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links, opened = trio.open_memory_channel[str](1)
+    monkeypatch.setattr(webbrowser, "open", lambda link: trio.from_thread.run_sync(links.send_nowait, link))
+    async with trio.open_nursery() as nursery, http_client() as http:
+        nursery.start_soon(_show, open_store(f"sqlite:///{tmp_path}/operations.sqlite3"), 0, True)
+        link = await opened.receive()
+        address, _, code = link.partition("/#code=")
+        assert (await http.post(f"{address}/exchange", headers={"Authorization": f"Bearer {code}"})).status_code == 200
+        signal.raise_signal(signal.SIGTERM)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"showing sqlite:///{tmp_path}/operations.sqlite3 until Ctrl-C"
+    assert said[1] == f"open {link}"
+    assert said[2].startswith(f"another browser signs in with {address}/#code=")
+    assert len(said) == 3
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

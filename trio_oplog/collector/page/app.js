@@ -6,10 +6,11 @@ import { announce, h, notice, show } from "./dom.js";
 import { line } from "./format.js";
 import { mountOverview } from "./overview.js";
 import { signIn } from "./signin.js";
-import { href, read } from "./state.js";
+import { FILTERS, TIMES, href, read } from "./state.js";
 import { mountWorkspaces } from "./workspaces.js";
 
 const VIEWS = { calls: ["Calls", mountCalls], overview: ["Overview", mountOverview], workspaces: ["Workspaces", mountWorkspaces] };
+const CHIPS = { ...FILTERS, ...TIMES };
 const OWN = "trio-oplog"; // the collector's own workspace, with the record of who read what
 const FIRST_RANGE = "7d";
 
@@ -47,7 +48,7 @@ function describe(error) {
   if (!(error instanceof ApiError)) return ["The page has a fault", `Reload it. If that does not help, report this: ${line(String(error), 300)}`];
   if (error.status === 0) return ["The collector cannot be reached", "Is it running, and is this machine connected? The page goes on when it is back."];
   if (error.status === 403) return ["This token may not look", `${sentence(error.message)} Sign in with a token of the role read, audit or admin.`];
-  if (error.status === 400) return [`The filter ${error.field ?? ""} cannot be used`, `It ${line(error.message, 300).replace(/^\S+ /, "")}. Remove its chip or change it.`];
+  if (error.status === 400) return [`The filter ${CHIPS[error.field] ?? error.field ?? ""} cannot be used`, `It ${line(error.message, 300).replace(/^\S+ /, "")}. Remove its chip or change it.`];
   if (error.status === 503) return ["The collector is busy, or its store does not work now", "Its log says why. Nothing that was stored is lost."];
   return ["That did not work", sentence(error.message)];
 }
@@ -57,10 +58,11 @@ const sentence = (text) => `${text[0].toUpperCase()}${line(text.slice(1), 300)}$
 function header() {
   const state = read();
   const view = shown?.name ?? "calls";
+  const names = [...new Set([...(state.workspace ? [state.workspace] : []), ...workspaces])];
   const choice = h(
     "select",
     { id: "workspace", change: (event) => go({ view: state.view, workspace: event.target.value, ...Object.fromEntries(Object.keys(state).filter((name) => !["view", "range", "workspace"].includes(name)).map((name) => [name, undefined])) }) },
-    [...new Set([...(state.workspace ? [state.workspace] : []), ...workspaces])].map((name) => h("option", { value: name, selected: name === state.workspace }, line(name, 60))),
+    names.map((name) => h("option", { value: name, selected: name === state.workspace }, line(name, 60))),
   );
   show(
     top_,
@@ -81,7 +83,7 @@ function header() {
           ),
         ),
       ),
-      h("div", { class: "where" }, h("label", { for: "workspace", class: "unseen" }, "Workspace"), choice),
+      h("div", { class: "where" }, names.length > 0 && [h("label", { for: "workspace", class: "unseen" }, "Workspace"), choice]),
       h(
         "div",
         { class: "who" },

@@ -12,7 +12,8 @@ const ROWS_MAX = 600; // what the list holds; the newest or the oldest go, where
 const ROWS_LIVE = 200; // what it holds while it follows
 const WAITING_MAX = 1000; // what it keeps of what arrives while somebody reads
 const POINTED = 2000; // milliseconds
-const TAKE_EVERY = 250; // milliseconds
+const AGAIN = 1000; // milliseconds
+const TAKE_EVERY = 250; // milliseconds: the list changes no more often
 
 const COLUMNS = [
   ["time", "Time"],
@@ -39,6 +40,9 @@ export function mountCalls(main, context) {
   let live = null; // stops the live tail
   let lastEvent; // where it goes on
   let timer = null;
+  let takenAt = 0;
+  let isUnreached = false; // the list could not be asked for, for want of a connection
+  let again = null;
   let panel = null;
   let tracked = "";
   let pointedUntil = 0; // nothing moves below a pointer that is at it
@@ -116,6 +120,8 @@ export function mountCalls(main, context) {
     loading?.abort();
     loading = new AbortController();
     const { signal } = loading;
+    clearTimeout(again);
+    isUnreached = false;
     stopLive();
     calls = [];
     waiting = [];
@@ -137,6 +143,7 @@ export function mountCalls(main, context) {
     } catch (error) {
       if (error.name !== "AbortError") {
         show(rows);
+        isUnreached = error.status === 0;
         context.fail(error, foot, load);
       }
     } finally {
@@ -205,12 +212,14 @@ export function mountCalls(main, context) {
           if (from && exact(call.started_at) < exact(from)) return;
           if (waiting.length >= WAITING_MAX) isOverflown = true;
           else waiting.push(call);
-          timer ??= setTimeout(taken, TAKE_EVERY);
+          timer ??= setTimeout(taken, Math.max(0, takenAt + TAKE_EVERY - performance.now()));
         },
         changed(now, error) {
           if (signal.aborted) return;
           say(now);
           if (error) context.fail(error, foot, load);
+          // The connection is there again: so is the list soon, without anybody's doing.
+          else if (now === "live" && isUnreached) again = setTimeout(load, AGAIN);
         },
       },
     );
@@ -243,6 +252,7 @@ export function mountCalls(main, context) {
 
   function taken() {
     timer = null;
+    takenAt = performance.now();
     if (list.hasAttribute("aria-busy")) {
       timer = setTimeout(taken, TAKE_EVERY);
       return;
@@ -409,6 +419,7 @@ export function mountCalls(main, context) {
       }
     },
     leave() {
+      clearTimeout(again);
       stopLive();
       loading?.abort();
       panel?.leave();

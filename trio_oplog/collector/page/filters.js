@@ -3,7 +3,7 @@
 import { getJson } from "./api.js";
 import { h, show } from "./dom.js";
 import { day, line, outcomeName, said } from "./format.js";
-import { FILTERS, RANGES, cleared, filters } from "./state.js";
+import { FILTERS, RANGES, TIMES, cleared, filters } from "./state.js";
 
 const CHOOSABLE = ["tool", "outcome", "user_id", "client", "env_id", "source", "approval", "thread_id"];
 const SUGGESTED = 200;
@@ -101,7 +101,7 @@ export function filterBar(context, { search = true } = {}) {
     const found = Object.keys(FILTERS)
       .filter((key) => state[key] && !(key === "is_error" && state[key] === "true"))
       .map((key) => chip(key, FILTERS[key], key === "outcome" ? outcomeName(state[key]) : key === "is_error" ? "none" : state[key], { [key]: undefined }));
-    for (const [key, title] of [["since", "from"], ["until", "before"]]) {
+    for (const [key, title] of Object.entries(TIMES)) {
       if (state[key]) {
         const at = new Date(state[key]);
         const text = Number.isNaN(at.getTime()) ? state[key] : `${day(at)} ${at.toLocaleTimeString("en-GB")}`;

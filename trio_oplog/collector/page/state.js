@@ -13,6 +13,8 @@ export const FILTERS = {
   thread_id: "thread",
 };
 
+export const TIMES = { since: "from", until: "before" };
+
 export const RANGES = {
   "": "Any time",
   "1h": "Last hour",
