@@ -102,6 +102,16 @@ class Cell:
         bucket = _histogram.bucket_of(waited_ms)
         self.waited[bucket] = self.waited.get(bucket, 0) + 1
 
+    def add_columns(self, count: int, sum_ms: int, waits: int, waited_ms: int, durations: bytes, waited: bytes) -> None:
+        """``merge`` with the columns of a cell."""
+        self.count += count
+        self.sum_ms = min(self.sum_ms + sum_ms, LARGEST)
+        _histogram.merge(self.durations, _histogram.decode(durations))
+        if waits:
+            self.waits += waits
+            self.waited_ms = min(self.waited_ms + waited_ms, LARGEST)
+            _histogram.merge(self.waited, _histogram.decode(waited))
+
     def __add__(self, other: Cell) -> Cell:
         """Both together, in a new cell."""
         both = Cell(self.count, self.sum_ms, self.waits, self.waited_ms, dict(self.durations), dict(self.waited))
