@@ -16,6 +16,7 @@ import trio.testing
 from trio_oplog import ListQuery, Operation, StoreError
 from trio_oplog.collector import Arrivals, StatisticsQuery, Store, open_store
 from trio_oplog.collector._partitions import partition_of
+from trio_oplog.collector._writing import id_key
 
 MakeOperation = Callable[..., Operation]
 EVERYTHING = ListQuery(workspace_id="ws", limit=1000)
@@ -204,6 +205,69 @@ def limited(url: str, admin: psycopg.Connection) -> str:
 async def _open_and_close(url: str) -> None:
     async with open_store(url):
         pass
+
+
+async def test_two_batches_are_written_at_once_and_nobody_hears_of_one_before_it_is_committed(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    first, second, third, fourth = (make_operation() for _ in range(4))
+    done: list[str] = []
+
+    def keep(operation: Operation) -> psycopg.Connection:
+        """Somebody else is about to store it, so that whoever does the same waits."""
+        other = psycopg.connect(url)
+        other.execute("INSERT INTO operation_ids VALUES (%s, 0)", (id_key("ws", operation.id),))
+        return other
+
+    async def until(holds: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            while not holds():  # noqa: ASYNC110 -- what others do in the server sets no event
+                await trio.sleep(0.01)
+
+    def are_waiting(number: int) -> Callable[[], bool]:
+        return lambda: len(admin.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall()) == number
+
+    async with open_store(url) as store:
+        await store.add([make_operation()])
+
+        async def add(operation: Operation) -> None:
+            await store.add([operation])
+            done.append(operation.id)
+
+        with keep(first) as keeps_first, keep(second) as keeps_second, keep(third) as keeps_third:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(add, first)
+                await until(are_waiting(1))
+                nursery.start_soon(add, second)
+                await until(are_waiting(2))
+                # These wait for their turn, and the third takes the fourth with it.
+                nursery.start_soon(add, third)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                nursery.start_soon(add, fourth)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                keeps_first.rollback()
+                await until(lambda: done == [first.id])
+                await until(are_waiting(2))
+                keeps_second.rollback()
+                await until(lambda: done == [first.id, second.id])
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert done == [first.id, second.id]
+                keeps_third.rollback()
+        assert sorted(done) == sorted(each.id for each in (first, second, third, fourth))
+        assert await counted(store) == rows_of(admin, "operations") == 5
+
+
+async def test_workspaces_have_any_name(url: str, make_operation: MakeOperation) -> None:
+    names = ['"', "\\", '\\"', "a,b", "{a}", "NULL", "null", " ", "'", "é\n", "$$"]
+    operations = [make_operation(workspace_id=name, tool=name, user_id=name) for name in names]
+    async with open_store(url) as store:
+        await store.add(operations)
+        await store.add(operations)
+        assert set(await store.workspaces()) == set(names)
+        for name in names:
+            assert len(await store.find(ListQuery(workspace_id=name, tool=name))) == 1
+            (found,) = await store.statistics(StatisticsQuery(workspace_id=name, by="tool"))
+            assert (found.value, found.count) == (name, 1)
 
 
 async def test_without_permission_for_partitions_records_go_into_the_default_one(

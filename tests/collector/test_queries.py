@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outcome, QueryError, ResultMeta, StoreError, _wire
 from trio_oplog._operation import CHECK_SOURCE
-from trio_oplog.collector import StatisticsQuery, Store, _histogram, _pages, _queries, open_store
+from trio_oplog.collector import StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
 from trio_oplog.collector._problems import guarded
+from trio_oplog.collector._rows import Labels, Row
 from trio_oplog.collector._search import holds, unescaped
 
 MakeOperation = Callable[..., Operation]
@@ -362,15 +363,26 @@ def test_a_bucket_stands_for_each_of_its_durations_within_five_percent(milliseco
     assert abs(found - milliseconds) <= 0.05 * milliseconds * (1 + 1e-9)
 
 
-def test_what_took_longer_than_any_number_counts_as_the_largest(tmp_path: Path) -> None:
-    from trio_oplog.collector._cells import Cell
-
-    cell = Cell()
-    for _ in range(2):
-        cell.add(1 << 70, 1 << 70)
-        cell.add(-5, -5)
+def test_what_took_longer_than_any_number_counts_as_the_largest() -> None:
+    labels = Labels("ws", "echo", "local", "sdk", "ok", is_error=False, client=None, approval=None)
+    rows = [Row(str(number), labels, None, None, 0, took, took, b"") for number, took in enumerate([1 << 70, -5] * 2)]
+    cell = _cells.count(rows)[_cells.Series.of_call(labels)][_cells.HOUR, 0]
     assert (cell.count, cell.sum_ms, cell.waits, cell.waited_ms) == (4, _histogram.LARGEST, 4, _histogram.LARGEST)
     assert _histogram.percentile({}, 0.5) is None
+
+
+async def test_sums_end_at_the_largest_number_that_a_database_holds(store_url: str, make_operation: MakeOperation) -> None:
+    largest = _histogram.LARGEST
+    async with open_store(store_url) as store:
+        for _ in range(2):
+            await store.add(
+                [
+                    make_operation(duration_ms=largest, result_meta=ResultMeta(waited_ms=largest)),
+                    make_operation(duration_ms=5),
+                ]
+            )
+        (found,) = await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))
+    assert (found.count, found.sum_ms, found.waits, found.waited_ms) == (4, largest, 2, largest)
 
 
 def test_text_is_found_however_json_spells_it(make_operation: MakeOperation) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from attrs import Factory, define
 
@@ -56,22 +57,9 @@ def digest_of_series(series: Series) -> bytes:
     return digest_of(*series)
 
 
-class Place(NamedTuple):
-    """A series in an hour or in a day, by number: the key of a cell in the database.
-
-    Attributes:
-        workspace: The number of the series' workspace.
-        kind: Its kind.
-        span: ``HOUR`` or ``DAY``.
-        start: Where it begins, in seconds since 1970.
-        series: Its number.
-    """
-
-    workspace: int
-    kind: str
-    span: int
-    start: int
-    series: int
+Place: TypeAlias = tuple[int, str, int, int, int]
+"""The key of a cell in the database: the number of the workspace, the series' kind, ``HOUR`` or ``DAY``, where that begins in
+seconds since 1970, and the number of the series."""
 
 
 @define
@@ -95,19 +83,34 @@ class Cell:
         encode = _histogram.encode
         return (self.count, self.sum_ms, self.waits, self.waited_ms, encode(self.durations), encode(self.waited))
 
-    def add(self, duration_ms: int, waited_ms: int | None) -> None:
-        """Count one record."""
-        duration_ms = min(max(duration_ms, 0), LARGEST)
+    def add(self, duration_ms: int, bucket: int) -> None:
+        """Count a record.
+
+        Args:
+            duration_ms: From 0 to ``LARGEST``.
+            bucket: That of this duration, which more than one cell counts.
+        """
         self.count += 1
         self.sum_ms = min(self.sum_ms + duration_ms, LARGEST)
-        bucket = _histogram.bucket_of(duration_ms)
         self.durations[bucket] = self.durations.get(bucket, 0) + 1
-        if waited_ms is not None:
-            waited_ms = min(max(waited_ms, 0), LARGEST)
-            self.waits += 1
+
+    def add_wait(self, waited_ms: int) -> None:
+        """Count how long it waited."""
+        waited_ms = _clipped(waited_ms)
+        self.waits += 1
+        self.waited_ms = min(self.waited_ms + waited_ms, LARGEST)
+        bucket = _histogram.bucket_of(waited_ms)
+        self.waited[bucket] = self.waited.get(bucket, 0) + 1
+
+    def add_columns(self, count: int, sum_ms: int, waits: int, waited_ms: int, durations: bytes, waited: bytes) -> None:
+        """``merge`` with the columns of a cell."""
+        self.count += count
+        self.sum_ms = min(self.sum_ms + sum_ms, LARGEST)
+        _histogram.merge(self.durations, _histogram.decode(durations))
+        if waits:
+            self.waits += waits
             self.waited_ms = min(self.waited_ms + waited_ms, LARGEST)
-            bucket = _histogram.bucket_of(waited_ms)
-            self.waited[bucket] = self.waited.get(bucket, 0) + 1
+            _histogram.merge(self.waited, _histogram.decode(waited))
 
     def __add__(self, other: Cell) -> Cell:
         """Both together, in a new cell."""
@@ -126,6 +129,11 @@ class Cell:
             _histogram.merge(self.waited, other.waited)
 
 
+Hours: TypeAlias = dict[int, Cell]
+Counts: TypeAlias = dict[Series, dict[tuple[int, int], Cell]]
+"""The cells of each series by span and start."""
+
+
 def hour_of(microseconds: int) -> int:
     """The beginning of the hour of a time, in seconds since 1970."""
     seconds = microseconds // MICROSECONDS
@@ -138,43 +146,45 @@ def day_of(microseconds: int) -> int:
     return seconds - seconds % DAY
 
 
-def count(rows: Iterable[Row]) -> dict[tuple[Series, int, int], Cell]:
-    """Count records into cells: by series, span and start."""
-    calls: dict[tuple[Labels, int], Cell] = {}
-    users: dict[tuple[str, str | None, bool, int], Cell] = {}
+def count(rows: Iterable[Row]) -> Counts:
+    """Count records into cells."""
+    calls: dict[Labels, Hours] = defaultdict(dict)
+    users: dict[tuple[str, str | None, bool], Hours] = defaultdict(dict)
     for row in rows:
         hour = hour_of(row.started_at)
         labels = row.labels
-        cell = calls.get((labels, hour))
-        if cell is None:
-            cell = calls[labels, hour] = Cell()
-        cell.add(row.duration_ms, row.waited_ms)
-        place = (labels.workspace, row.user_id, labels.is_error, hour)
-        cell = users.get(place)
-        if cell is None:
-            cell = users[place] = Cell()
-        cell.add(row.duration_ms, row.waited_ms)
-    hours: dict[tuple[Series, int], Cell] = {}
-    for series, hour, cell in _by_series(calls, users):
-        there = hours.setdefault((series, hour), cell)
-        if there is not cell:
-            there.merge(cell)
-    found: dict[tuple[Series, int, int], Cell] = {}
-    for (series, hour), cell in hours.items():
-        found[series, HOUR, hour] = cell
-        # Nearly always the only hour of its day, and counted but once.
-        there = found.setdefault((series, DAY, hour - hour % DAY), cell)
-        if there is not cell:
-            found[series, DAY, hour - hour % DAY] = there + cell
-    return found
-
-
-def _by_series(
-    calls: dict[tuple[Labels, int], Cell], users: dict[tuple[str, str | None, bool, int], Cell]
-) -> Iterator[tuple[Series, int, Cell]]:
-    for (labels, hour), cell in calls.items():
-        yield Series.of_call(labels), hour, cell
+        duration_ms = _clipped(row.duration_ms)
+        bucket = _histogram.bucket_of(duration_ms)
+        for hours in (calls[labels], users[labels.workspace, row.user_id, labels.is_error]):
+            cell = hours.get(hour)
+            if cell is None:
+                cell = hours[hour] = Cell()
+            cell.add(duration_ms, bucket)
+            if row.waited_ms is not None:
+                cell.add_wait(row.waited_ms)
+    counts = {Series.of_call(labels): _with_days(hours) for labels, hours in calls.items()}
     # Each record has one user, if only none, so that these are everything.
-    for (workspace, user_id, is_error, hour), cell in users.items():
-        yield Series(workspace, "all", is_error), hour, Cell() + cell
-        yield Series(workspace, "user", is_error, user_id=user_id), hour, cell
+    everything: dict[tuple[str, bool], Hours] = defaultdict(dict)
+    for (workspace, user_id, is_error), hours in users.items():
+        counts[Series(workspace, "user", is_error, user_id=user_id)] = _with_days(hours)
+        together = everything[workspace, is_error]
+        for hour, cell in hours.items():
+            together.setdefault(hour, Cell()).merge(cell)
+    for (workspace, is_error), hours in everything.items():
+        counts[Series(workspace, "all", is_error)] = _with_days(hours)
+    return counts
+
+
+def _with_days(hours: Hours) -> dict[tuple[int, int], Cell]:
+    cells: dict[tuple[int, int], Cell] = {}
+    for hour, cell in hours.items():
+        cells[HOUR, hour] = cell
+        # Nearly always the only hour of its day, and counted but once.
+        day = hour - hour % DAY
+        there = cells.get((DAY, day))
+        cells[DAY, day] = cell if there is None else there + cell
+    return cells
+
+
+def _clipped(milliseconds: int) -> int:
+    return min(max(milliseconds, 0), LARGEST)

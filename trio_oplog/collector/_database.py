@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from attrs import define
@@ -45,6 +46,8 @@ class Database:
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self.may_hang = not self._is_sqlite
         self._partitions = Partitions()
+        # Until it is committed, no other thread may take a partition for one that is there.
+        self._making_room = Lock()
         self._file = Path(str(url.database)) if self._is_sqlite else None
         self._place: Place | None = None
         self.engine: Engine = open_engine(url)
@@ -83,11 +86,13 @@ class Database:
         """
         if self._is_sqlite:
             lock(connection)
-        elif self._partitions.missing(_days(rows)):
-            # In a transaction of its own, because everybody else waits for it.
-            lock(connection)
-            self._make_room(connection, rows)
-            connection.commit()
+        else:
+            with self._making_room:
+                if self._partitions.missing(_days(rows)):
+                    # In a transaction of its own, because everybody else waits for it.
+                    lock(connection)
+                    self._make_room(connection, rows)
+                    connection.commit()
         write(connection, rows)
 
     def alone(self, connection: Connection, work: Callable[[Connection], T]) -> T:

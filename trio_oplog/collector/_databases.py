@@ -13,9 +13,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError
 
 from trio_oplog._errors import ConfigError, StoreError
+from trio_oplog.collector._histogram import together
 
 READERS: Final = 4
-"""How many may read at once; one more connection writes."""
+"""How many may read at once; others write."""
+WRITERS: Final = 2
+"""How many transactions of one process may write to PostgreSQL at once: while the server is at work for one of them, another is
+made ready.  SQLite has one writer."""
 
 _PATIENCE: Final = 10
 """How long to wait for a lock or for a connection, in seconds."""
@@ -25,6 +29,11 @@ _MOMENT: Final = 0.01
 # The write-ahead log is cut to this when it has grown over it, 64 MiB; and SQLite's pages in memory, 16 MiB a connection.
 _WAL_MAX_BYTES: Final = 64 << 20
 _CACHE_KIB: Final = 16 << 10
+# The log goes into the file every 16 MiB: SQLite's 4 MiB are what two batches of records write, mostly to the same pages.
+_CHECKPOINT_PAGES: Final = 4_096
+
+HISTOGRAMS_TOGETHER: Final = "histograms_together"
+"""SQLite: the name of the function that puts two histograms together."""
 
 _log = logging.getLogger("trio_oplog.collector")
 
@@ -73,7 +82,9 @@ def lock(connection: Connection) -> None:
 
 def _engine(url: URL, **options: Any) -> Engine:
     # Without its parameters: the text of an error would hold the records.
-    return create_engine(url, hide_parameters=True, pool_size=READERS + 1, max_overflow=0, pool_timeout=_PATIENCE, **options)
+    return create_engine(
+        url, hide_parameters=True, pool_size=READERS + WRITERS, max_overflow=0, pool_timeout=_PATIENCE, **options
+    )
 
 
 def _sqlite(url: URL) -> Engine:
@@ -95,7 +106,9 @@ def _sqlite(url: URL) -> Engine:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={_WAL_MAX_BYTES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        connection.create_function(HISTOGRAMS_TOGETHER, 2, together, deterministic=True)
 
     return engine
 

@@ -46,6 +46,13 @@ def merge(into: Histogram, other: Mapping[int, int]) -> None:
         into[bucket] = into.get(bucket, 0) + count
 
 
+def together(one: bytes, other: bytes) -> bytes:
+    """Two encoded histograms as one."""
+    both = decode(one)
+    merge(both, decode(other))
+    return encode(both)
+
+
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:
     """The duration that this share of the durations does not exceed (nearest rank), within 5 %.
 

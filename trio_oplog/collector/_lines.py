@@ -6,10 +6,9 @@ structure that takes nothing else: then the bytes are those to keep, and what th
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from datetime import UTC
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -33,11 +32,10 @@ _INT64: Final = 1 << 63
 # In ``_wire``, too: texts that must not be empty, and numbers that must not be negative.
 _NON_EMPTY: Final = frozenset({"id", "workspace_id", "source", "env_id", "tool"})
 _SIZES: Final = frozenset({"duration_ms", "size_bytes", "total_bytes", "waited_ms", "rounds", "count"})
-_CANONICAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{6})?Z", re.ASCII)
 _PARTS: Final = (ArgumentsMeta, ResultMeta, Context, Approval)
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A record, and the names by which its sender knows it."""
 
     id: str
@@ -81,7 +79,7 @@ def _type_of(name: str, hint: Any) -> Any:
         return Annotated[str, Meta(min_length=1)]
     if hint is int:
         return Annotated[int, Meta(ge=0 if name in _SIZES else -_INT64, le=_INT64 - 1)]
-    return _structure(hint) if hint in _PARTS else {bytes: Raw, datetime: str}.get(hint, hint)
+    return _structure(hint) if hint in _PARTS else Raw if hint is bytes else hint
 
 
 _decode: Final = msgspec.json.Decoder(_structure(Operation)).decode
@@ -97,23 +95,16 @@ def _read_canonical(data: bytes) -> Line | None:
             return None
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
-    started_at, completed_at = _canonical_time(record.started_at), _canonical_time(record.completed_at)
+    # Another zone is written again as it is, and so is none.
+    if record.started_at.tzinfo is not UTC or record.completed_at.tzinfo is not UTC:
+        return None
     arguments = bytes(record.arguments or b"")
-    if started_at is None or completed_at is None or arguments == b"null" or (arguments and not is_json(arguments)):
+    if arguments == b"null" or (arguments and not is_json(arguments)):
         return None
-    return Line(record.id, record.workspace_id, _row(record, microseconds(started_at), data))
+    return Line(record.id, record.workspace_id, _row(record, data))
 
 
-def _canonical_time(text: str) -> datetime | None:
-    if _CANONICAL_TIME.fullmatch(text) is None or text.endswith(".000000Z"):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:  # a month 13, say
-        return None
-
-
-def _row(record: Any, started_at: int, data: bytes) -> Row:
+def _row(record: Any, data: bytes) -> Row:
     """As ``Row.of`` makes one."""
     meta, context, approval = record.result_meta or None, record.context or None, record.approval or None
     outcome = None if meta is None else meta.outcome or None
@@ -132,7 +123,7 @@ def _row(record: Any, started_at: int, data: bytes) -> Row:
         labels,
         optional_key(record.user_id or None),
         optional_key(record.thread_id or None),
-        started_at,
+        microseconds(record.started_at),
         record.duration_ms,
         None if meta is None or meta.waited_ms is UNSET else meta.waited_ms,
         data,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import time
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
@@ -28,6 +29,12 @@ _LISTED: Final = 1_000
 """Up to so many series are named one by one; more are left to the database to find."""
 _DENSE: Final = 16
 """Where at least every so many-th record of a day fits, reading the day in order is quicker than picking them and sorting."""
+_STEP: Final = 32 * DAY
+"""How far back the counts of days are read at first."""
+_FEW: Final = 50
+"""Up to so many series are told apart one by one where all of them would be read otherwise."""
+_LOOKED_UP: Final = 4
+"""To look for one series takes as long as to read so many records."""
 
 
 Found: TypeAlias = tuple[int, int, bytes]
@@ -45,6 +52,7 @@ class _Asked:
         kind: The kind of the series whose rollups say where records are.
         counted: Conditions on these series.
         is_exact: Whether those rollups count just what is looked for, and not more.
+        is_in_order: Whether the index of the thread or of the user finds what fits, and the series need not.
         since, until: In microseconds since 1970; the end is not in it.
     """
 
@@ -54,6 +62,7 @@ class _Asked:
     kind: str
     counted: list[ColumnElement[bool]]
     is_exact: bool
+    is_in_order: bool
     since: int | None
     until: int | None
 
@@ -79,7 +88,7 @@ def scan(connection: Connection, query: ListQuery, before: Position | None, need
     if picked is not None and not picked:
         return
     for begin, end, is_dense in _windows(connection, asked, picked, before, need):
-        in_order = picked is None or asked.others or is_dense
+        in_order = picked is None or asked.is_in_order or is_dense
         choose = _in_order if in_order else _PICKED[connection.dialect.name]
         yield from _run(connection, partial(choose, asked, picked or [], begin, end), before, need)
 
@@ -131,10 +140,11 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
             labels.append(series.c.source != CHECK_SOURCE)
         else:
             others.append((operations.c.series + 0).not_in(unasked))
-    if query.user_id is not None:
-        kind, counted = "user", [series.c.user_id == key(query.user_id), *in_series]
-    elif labels:
+    # Labels say more than a user does: most users call everything, and some things are hardly called.
+    if labels:
         kind, counted = "call", [*labels, *in_series]
+    elif query.user_id is not None:
+        kind, counted = "user", [series.c.user_id == key(query.user_id), *in_series]
     else:
         kind, counted = "all", in_series
     return _Asked(
@@ -144,6 +154,7 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
         kind,
         counted,
         is_exact=query.thread_id is None and not (labels and query.user_id is not None),
+        is_in_order=query.thread_id is not None or bool(others and not labels),
         since=None if query.since is None else microseconds(query.since),
         until=None if query.until is None else microseconds(query.until),
     )
@@ -243,39 +254,71 @@ def _windows(
     Each window has as many records as are needed, as far as the rollups tell, and the windows grow, so that their number
     stays small where the rollups count too much.
     """
-    days = _days(connection, asked, asked.kind, asked.counted, before)
-    everything = dict(_days(connection, asked, "all", [], before)) if picked else {}
-    size, begin = 1, 0
-    while begin < len(days):
-        end, there = begin, 0
-        while end < len(days) and (end - begin < size or (asked.is_exact and there < need)):
-            there += days[end][1]
-            end += 1
-        window = days[begin:end]
-        total = sum(everything.get(day, 0) for day, _ in window)
-        first, last = window[-1][0] * MICROSECONDS, (window[0][0] + DAY) * MICROSECONDS
-        yield first, last, there * _DENSE >= total
-        size, begin = 2 * size, end
+    window: list[int] = []
+    size, there, total = 1, 0, 0
+    for day, fitting, stored in _days(connection, asked, picked, before):
+        window.append(day)
+        there, total = there + fitting, total + stored
+        if len(window) >= size and (there >= need or not asked.is_exact):
+            yield _window(window, there, total, need, picked)
+            size, window, there, total = 2 * size, [], 0, 0
+    if window:
+        yield _window(window, there, total, need, picked)
+
+
+def _window(days: list[int], there: int, total: int, need: int, picked: Sequence[int] | None) -> tuple[int, int, bool]:
+    # In order, so many are read before what is needed is found; picked, all that fit, after each series was looked for.
+    is_dense = there * _DENSE >= total or need * total <= there * (there + _LOOKED_UP * len(picked or ()))
+    return days[-1] * MICROSECONDS, (days[0] + DAY) * MICROSECONDS, is_dense
 
 
 def _days(
-    connection: Connection, asked: _Asked, kind: str, counted: list[ColumnElement[bool]], before: Position | None
-) -> list[tuple[int, int]]:
-    """The days that have records of some series, the newest first, and how many were stored."""
-    columns = rollups.c
-    conditions = [columns.workspace == asked.workspace, columns.kind == kind, columns.span == DAY]
-    if counted:
-        mine = select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == kind, *counted)
-        conditions.append(columns.series.in_(mine))
+    connection: Connection, asked: _Asked, picked: Sequence[int] | None, before: Position | None
+) -> Iterator[tuple[int, int, int]]:
+    """The days that have records of some series, the newest first, how many were stored of these, and how many of all.
+
+    They are read some weeks at a time, and more with each step: nearly always the first ones are enough.
+    """
+    columns, everything = rollups.c, _counted(asked, "all")
+    oldest = connection.scalar(select(func.min(columns.start)).where(*everything))
+    if oldest is None:
+        return
     if asked.since is not None:
-        conditions.append(columns.start >= day_of(asked.since))
-    if asked.until is not None:
-        conditions.append(columns.start <= day_of(asked.until - 1))
-    if before is not None:
-        conditions.append(columns.start <= day_of(before.started_at))
-    statement = select(columns.start, func.sum(columns.count)).where(*conditions)
-    statement = statement.group_by(columns.start).order_by(columns.start.desc())
-    return [(start, int(there)) for start, there in connection.execute(statement)]
+        oldest = max(oldest, day_of(asked.since))
+    ends = [*([] if asked.until is None else [asked.until - 1]), *([] if before is None else [before.started_at])]
+    # Nothing keeps a record from having begun tomorrow.
+    end = day_of(min(ends)) + DAY if ends else None
+    step = _STEP
+    begin = (int(time()) // DAY * DAY if end is None else end) - step
+    wanted = select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == asked.kind, *asked.counted)
+    numbers = picked if picked is not None and asked.kind == "call" else list(connection.scalars(wanted))
+    while True:
+        within = [columns.start >= max(begin, oldest), *([] if end is None else [columns.start < end])]
+        stored = fitting = _sums(connection, [*everything, *within])
+        if asked.counted:
+            if len(numbers) <= _FEW:
+                # Each cell is looked for, and the others are not read.
+                conditions = [columns.start.in_(list(stored)), columns.series.in_(numbers)]
+            else:
+                conditions = [*within, columns.series.in_(wanted)]
+            fitting = _sums(connection, [*_counted(asked, asked.kind), *conditions])
+        for day in sorted(fitting, reverse=True):
+            yield day, fitting[day], stored.get(day, 0)
+        if begin <= oldest:
+            return
+        step *= 2
+        begin, end = begin - step, begin
+
+
+def _counted(asked: _Asked, kind: str) -> list[ColumnElement[bool]]:
+    columns = rollups.c
+    return [columns.workspace == asked.workspace, columns.kind == kind, columns.span == DAY]
+
+
+def _sums(connection: Connection, conditions: list[ColumnElement[bool]]) -> dict[int, int]:
+    columns = rollups.c
+    statement = select(columns.start, func.sum(columns.count)).where(*conditions).group_by(columns.start)
+    return {start: int(there) for start, there in connection.execute(statement)}
 
 
 def _in_order(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
@@ -283,8 +326,8 @@ def _in_order(asked: _Asked, picked: list[int], begin: int, end: int, before: Po
     columns = operations.c
     conditions = [columns.workspace == asked.workspace, *asked.others, *_in_time(asked, begin, end, before)]
     if picked:
-        # By an expression, no index is asked for it.
-        conditions.append(_one_of(columns.series + 0, asked, picked))
+        # By an expression, no index is asked for it; and the database reads many series quicker than it reads their numbers.
+        conditions.append((columns.series + 0).in_(picked if len(picked) <= _FEW else _call_series(asked)))
     statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
     return statement.order_by(columns.started_at.desc(), columns.seq.desc())
 
@@ -302,6 +345,7 @@ def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Po
         columns.started_at >= first,
         columns.started_at < first + HOUR * MICROSECONDS,
         _one_of(columns.series + 0, asked, picked),
+        *asked.others,
         *([] if asked.since is None else [time >= asked.since]),
         *([] if asked.until is None else [time < asked.until]),
         *([] if before is None else [tuple_(time, columns.seq) < tuple_(*before)]),
@@ -313,7 +357,7 @@ def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Po
 def _by_series(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
     """PostgreSQL: by the index of series, and then sorted; an expression for an order asks for no other index."""
     columns = operations.c
-    conditions = [_one_of(columns.series, asked, picked), *_in_time(asked, begin, end, before)]
+    conditions = [_one_of(columns.series, asked, picked), *asked.others, *_in_time(asked, begin, end, before)]
     statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
     return statement.order_by((columns.started_at + 0).desc(), columns.seq.desc())
 

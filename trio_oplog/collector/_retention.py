@@ -50,7 +50,7 @@ _DELETE_IDS: Final = text(
 )
 
 StepRunner = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
-"""Does something in a transaction of its own, while nobody else of this process writes."""
+"""Does something in a transaction of its own: on SQLite, while nobody else of this process writes."""
 
 _log = logging.getLogger("trio_oplog.collector")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from trio_oplog import _wire
 from trio_oplog._operation import Approval, Operation
@@ -20,12 +22,12 @@ UNDECIDED: Final = "none"
 
 MICROSECONDS: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 # No text of so many characters has more bytes than KEY_MAX_BYTES.
 _SHORT: Final = KEY_MAX_BYTES // 4
 
 
-class Labels(NamedTuple):
+# Without ``gc``: they hold texts and numbers alone, and the collector of garbage would look at thousands of them in each batch.
+class Labels(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """What many records have in common."""
 
     workspace: str
@@ -38,7 +40,7 @@ class Labels(NamedTuple):
     approval: str | None
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One operation: what finds it, what is counted of it, and its bytes.
 
     Attributes:
@@ -125,13 +127,14 @@ def key(text: str) -> str:
 def digest_of(*texts: str | bool | None) -> bytes:
     """16 bytes that tell these values from all others; the order counts."""
     # Each with its length before it, so that no text can look like two.
-    spelled = "".join(f"{len(text)}:{text}" if isinstance(text, str) else f"{text};" for text in texts)
+    spelled = "".join([f"{len(text)}:{text}" if isinstance(text, str) else f"{text};" for text in texts])
     return sha256(spelled.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def microseconds(time: datetime) -> int:
     """An aware time as microseconds since 1970."""
-    return (time - _EPOCH) // _MICROSECOND
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
 
 
 def as_time(microseconds: int) -> datetime:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
@@ -20,19 +21,20 @@ def read_statistics(connection: Connection, query: StatisticsQuery) -> list[Stat
     workspace = read_number(connection, query.workspace_id)
     if workspace is None:
         return []
-    cells: dict[Any, Cell] = {}
-    errors: dict[Any, int] = {}
-    for value, is_error, cell in _read(connection, query, workspace):
-        cells.setdefault(value, Cell()).merge(cell)
-        errors[value] = errors.get(value, 0) + cell.count * is_error
+    cells: dict[Any, Cell] = defaultdict(Cell)
+    errors: dict[Any, int] = defaultdict(int)
+    span = {"hour": HOUR, "day": DAY}.get(query.by)
+    for group, is_error, count, *measures in _read(connection, query, workspace, span):
+        value = as_time((group - group % span) * MICROSECONDS) if span else group
+        cells[value].add_columns(count, *measures)
+        errors[value] += count * is_error
     found = [_statistics(value, cell, errors[value]) for value, cell in cells.items()]
     if query.by in ("hour", "day"):
         return sorted(found, key=lambda each: str(each.value))
     return sorted(found, key=lambda each: (-each.count, str(each.value or "")))
 
 
-def _read(connection: Connection, query: StatisticsQuery, workspace: int) -> Iterator[tuple[Any, bool, Cell]]:
-    span = {"hour": HOUR, "day": DAY}.get(query.by)
+def _read(connection: Connection, query: StatisticsQuery, workspace: int, span: int | None) -> Sequence[Any]:
     group = rollups.c.start if span else series.c[query.by]
     mine = [rollups.c.workspace == workspace, rollups.c.kind == query.kind]
     conditions = [*mine, *label_conditions(query), *_times(query)]
@@ -44,8 +46,7 @@ def _read(connection: Connection, query: StatisticsQuery, workspace: int) -> Ite
     measures = (columns.count, columns.sum_ms, columns.waits, columns.waited_ms, columns.durations, columns.waited)
     joined = series.join(rollups, columns.series == series.c.number)
     statement = select(group, series.c.is_error, *measures).select_from(joined).where(*conditions)
-    for value, is_error, *cell in connection.execute(statement):
-        yield as_time((value - value % span) * MICROSECONDS) if span else value, is_error, Cell.read(*cell)
+    return connection.execute(statement).all()
 
 
 def _times(query: StatisticsQuery) -> list[ColumnElement[bool]]:

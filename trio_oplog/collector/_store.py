@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from trio_oplog._listing import Arrivals, ListQuery, Page, Statistics, Statistic
 from trio_oplog._operation import Operation
 from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
-from trio_oplog.collector._databases import READERS, parse_url
+from trio_oplog.collector._databases import READERS, WRITERS, parse_url
 from trio_oplog.collector._live import Settled, read_after, read_arrivals
 from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, read_chunk
 from trio_oplog.collector._positions import Position
@@ -65,11 +66,12 @@ _log = logging.getLogger("trio_oplog.collector")
 class _Waiting:
     """Records that wait for the next transaction, and how it went."""
 
-    __slots__ = ("problem", "rows", "settled")
+    __slots__ = ("is_taken", "problem", "rows", "settled")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self.settled = False
+        self.is_taken = False
+        self.settled = anyio.Event()
         self.problem: str | None = None
 
 
@@ -87,8 +89,8 @@ class Store:
         self._database: Database | None = None
         self._users = 0
         self._opening = anyio.Lock()
-        # One writer: SQLite knows no more, and PostgreSQL's transactions cannot wait for each other in a circle.
-        self._writing = anyio.Lock()
+        self._writers = 1 if self.file is not None else WRITERS
+        self._writing = anyio.Semaphore(self._writers)
         self._reading = anyio.CapacityLimiter(READERS)
         self._queue: list[_Waiting] = []
         self._settled = Settled()
@@ -132,7 +134,9 @@ class Store:
     async def aclose(self) -> None:
         """Close every connection.  A later use opens the store again."""
         with anyio.CancelScope(shield=True):
-            async with self._opening, self._writing:
+            async with self._opening, AsyncExitStack() as stack:
+                for _ in range(self._writers):
+                    await stack.enter_async_context(self._writing)
                 await self._let_go()
 
     async def add(self, batch: Iterable[Operation]) -> None:
@@ -168,8 +172,9 @@ class Store:
         self._queue.append(waiting)
         try:
             async with self._writing:
-                if not waiting.settled:
+                if not waiting.is_taken:
                     await self._write_queue(database)
+            await waiting.settled.wait()
         finally:
             # Cancelled while it waited: nobody would hear that it was written.
             if waiting in self._queue:
@@ -371,7 +376,7 @@ class Store:
             await anyio.sleep(every)
 
     async def _alone(self, work: Callable[[Connection], T]) -> T:
-        """Do something in a transaction, while nobody else of this process writes."""
+        """Do something in a transaction that writes: on SQLite, while nobody else does."""
         database = await self._opened()
         async with self._writing:
             return await self._in_thread(database, partial(database.alone, work=work))
@@ -436,6 +441,8 @@ class Store:
     async def _write_queue(self, database: Database) -> None:
         """Commit everything that waits in one transaction, and tell each waiting task how it went."""
         taken, self._queue = self._queue, []
+        for waiting in taken:
+            waiting.is_taken = True
         rows = [row for waiting in taken for row in waiting.rows]
         problem: str | None = _CUT_SHORT
         try:
@@ -449,7 +456,8 @@ class Store:
             problem = error.problem
         finally:
             for waiting in taken:
-                waiting.settled, waiting.problem = True, problem
+                waiting.problem = problem
+                waiting.settled.set()
 
 
 def open_store(url: str) -> Store:
