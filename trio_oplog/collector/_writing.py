@@ -100,11 +100,13 @@ def _write_postgresql(connection: Connection, rows: Mapping[tuple[str, str], Row
             copy.write_row(_columns(row, workspaces, numbers))
     placed = _placed(cells, workspaces, numbers)
     places = tuple(map(list, zip(*placed, strict=True)))
-    connection.exec_driver_sql(_MAKE_CELLS, places)
-    changed = []
-    for workspace, kind, span, start, number, *measures in connection.exec_driver_sql(_LOCK_CELLS, places):
-        place = Place(workspace, kind, span, start, number)
-        changed.append((*place, *(Cell.read(*measures) + placed[place]).columns()))
+    changed: list[tuple[Any, ...]] = []
+    while len(changed) < len(placed):  # again where old cells were deleted between the two statements
+        connection.exec_driver_sql(_MAKE_CELLS, places)
+        changed = []
+        for workspace, kind, span, start, number, *measures in connection.exec_driver_sql(_LOCK_CELLS, places):
+            place = Place(workspace, kind, span, start, number)
+            changed.append((*place, *(Cell.read(*measures) + placed[place]).columns()))
     connection.exec_driver_sql(_UPDATE_CELLS, tuple(map(list, zip(*changed, strict=True))))
 
 
