@@ -46,7 +46,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise TokenFileError("", "is missing") from error
     except OSError as error:
         raise TokenFileError("", f"cannot be read: {error.strerror or type(error).__name__}") from error
-    except ValueError:  # the parser's sentence would quote the file
+    except (ValueError, RecursionError):  # the parser's sentence would quote the file
         raise TokenFileError("", "is not TOML") from None
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 import trio
@@ -22,6 +26,7 @@ from tests.cli.test_collect import SECRET, operation
 from tests.http import http_client
 from trio_oplog import Client, _wire
 from trio_oplog._cli import main
+from trio_oplog._cli.listening import name_of, take_listeners
 from trio_oplog._cli.token import command as token_command
 
 JSON = {"Content-Type": "application/json"}
@@ -198,3 +203,79 @@ def test_a_token_with_a_role_is_an_entry_of_a_collectors_file(options: tuple[str
 )
 def test_a_token_that_cannot_be_is_a_wrong_call(options: tuple[str, ...]) -> None:
     assert CliRunner().invoke(token_command, ["--user", "ada", *options]).exit_code == 2
+
+
+HANDED_OVER = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=x exec "$@"'
+"""What systemd does before it starts a service that has a socket; here the socket is what the shell has for its input."""
+
+
+def start_with(handed_over: socket.socket, store: Path) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "trio_oplog", "collect", "--listen", "127.0.0.1:1", "--store", f"sqlite:///{store}"]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", HANDED_OVER, "sh", *program],
+        stdin=handed_over,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TRIO_OPLOG_SECRET": SECRET},
+    )
+
+
+def post_in_time(port: int, body: bytes) -> bool:
+    """Whether a record was acknowledged, on a connection of its own; a connection that is refused is an error."""
+    head = f"POST /internal/operations HTTP/1.1\r\nHost: x\r\nX-Internal-Secret: {SECRET}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
+        connection.sendall(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        return connection.recv(1024).startswith(b"HTTP/1.1 201")
+
+
+def test_nobody_is_refused_while_a_collector_restarts_on_a_socket_that_stays_open(tmp_path: Path) -> None:
+    store = tmp_path / "operations.sqlite3"
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        port = kept.getsockname()[1]
+        running = start_with(kept, store)
+        try:
+            assert running.stderr is not None
+            assert running.stderr.readline().startswith(f"collecting on http://127.0.0.1:{port}/")
+            with ThreadPoolExecutor(4) as clients:
+                sent = [clients.submit(post_in_time, port, _wire.encode(operation(number))) for number in range(20)]
+                running.terminate()
+                sent += [clients.submit(post_in_time, port, _wire.encode(operation(number))) for number in range(20, 60)]
+                # Nobody is there now: who connects waits.
+                assert running.wait(300) == 0
+                running.stderr.close()
+                running = start_with(kept, store)
+                acknowledged = {number for number, each in enumerate(sent) if each.result()}
+        finally:
+            running.kill()
+            running.communicate()
+    with closing(sqlite3.connect(store)) as file:
+        stored = {int(name.removeprefix("id-")) for (name,) in file.execute("SELECT id FROM operations")}
+    # A client that was slow to ask may have been left without an answer, as on any connection that is idle at the end.
+    assert len(acknowledged) > 30
+    assert acknowledged <= stored
+
+
+async def test_sockets_of_another_process_are_left_alone_and_unix_sockets_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count, pid in (("1", "1"), ("x", str(os.getpid()))):
+        monkeypatch.setenv("LISTEN_FDS", count)
+        monkeypatch.setenv("LISTEN_PID", pid)
+        assert take_listeners() == []
+        assert "LISTEN_FDS" not in os.environ
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "socket"))
+        unix.listen()
+        monkeypatch.setattr("trio_oplog._cli.listening._FIRST_DESCRIPTOR", os.dup(unix.fileno()))
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        (listener,) = take_listeners()
+    assert name_of(listener) == str(tmp_path / "socket")
+    assert not listener.socket.get_inheritable()
+    await listener.aclose()
+    with (tmp_path / "file").open("w") as file:
+        monkeypatch.setattr("trio_oplog._cli.listening._FIRST_DESCRIPTOR", file.fileno())
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        with pytest.raises(click.ClickException, match=r"the descriptor \d+ of LISTEN_FDS is no socket that listens"):
+            take_listeners()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +43,7 @@ def operation(number: int, workspace: str) -> Operation:
         arguments=json.dumps({PAYLOAD: [text]}).encode(),
         result_summary=text,
         result_meta=ResultMeta(truncated=True, total_bytes=9, sha256=PAYLOAD.encode().hex().ljust(64, "0"), title=text),
-        approval=Approval(by=DecidedBy.CLIENT, decision="accept", waited_ms=1, reason=text),
+        approval=Approval(by=DecidedBy.CLIENT, decision="accept", waited_ms=1, reason=text, risk=text),
     )
 
 
@@ -155,10 +156,28 @@ async def test_a_record_without_payload_is_whole_but_for_that(store: Store) -> N
     whole = json.loads(_wire.encode(operation(1, "mine")))
     for name in ("arguments", "result_summary"):
         del whole[name]
-    del whole["result_meta"]["sha256"], whole["result_meta"]["title"], whole["approval"]["reason"]
+    del whole["result_meta"]["sha256"], whole["result_meta"]["title"], whole["approval"]["reason"], whole["approval"]["risk"]
     assert shown == whole
     assert plain.json() == {"operations": []}
     assert found.json() == {"operations": [whole]}
+
+
+@pytest.mark.parametrize("path", ["", "/export", "/live"])
+async def test_a_workspace_that_is_not_for_a_token_is_not_even_looked_at(
+    store: Store, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was looked at")
+
+    monkeypatch.setattr("trio_oplog.collector._queries._ask", refuse)
+    wrong = "after" if path == "/live" else "cursor"
+    async with client_of(store, access_for("mine"), token="audit-mine") as http:
+        for workspace in ("theirs", "none"):
+            where = {"workspace_id": workspace, "q": PAYLOAD}
+            reply = await http.get(f"{DEFAULT_PATH}{path}", params={**where, wrong: "x"})
+            assert (reply.status_code, reply.json()["field"]) == (400, wrong)
+            more = {"after": "0"} if path == "/live" else {}
+            assert (await http.head(f"{DEFAULT_PATH}{path}", params={**where, **more})).status_code == 200
 
 
 async def on_record(store: Store) -> list[dict[str, Any]]:
@@ -330,6 +349,7 @@ def test_a_file_of_tokens_says_who_may_do_what(tmp_path: Path) -> None:
     [
         ("", "the token file must hold"),
         ("[[token", "the token file is not TOML"),
+        ("a = " + "[" * 100_000, "the token file is not TOML"),
         (entry(role=None), "token 1 must have the keys sha256, name, role, workspaces"),
         (entry(role="owner"), "role of token 1 must be one of write, read, audit, admin"),
         (entry(name=""), "name of token 1 must be a non-empty string"),
@@ -360,4 +380,9 @@ async def test_a_token_covers_a_workspace_whatever_the_store_calls_it(store: Sto
     token = {bytes(32): Grant(name="x", role=Role.READ, workspaces=frozenset({long}))}
     [name] = [each for each in await store.workspaces() if each.startswith("w")]
     assert name != long
-    assert Access(tokens=token)._entries[0][1].covers_key(name)
+    grant = Access(tokens=token)._entries[0][1]
+    assert grant.covered(await store.workspaces()) == [name]
+    # And nobody else's does, who has a workspace that is called like what the store makes of the name.
+    spelled = evolve(grant, workspaces=frozenset({name}))
+    assert spelled.covered(await store.workspaces()) == []
+    assert await store.find(ListQuery(workspace_id=name)) == []

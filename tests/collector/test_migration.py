@@ -140,7 +140,7 @@ async def kill_in_the_middle(url: str) -> None:
     process = await trio.lowlevel.open_process(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         moved = scalar_or_zero(url)
-        with trio.fail_after(60):
+        with trio.fail_after(600):
             while scalar_or_zero(url) < moved + RECORDS / (KILLS + 2):
                 assert process.poll() is None
                 await trio.sleep(0.002)

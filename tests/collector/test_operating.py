@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.collector.serving import NDJSON, SECRET, Listener, MakeOperation, access_for, as_whom, client_of, post
@@ -29,6 +30,7 @@ async def store(store_url: str) -> AsyncGenerator[Store, None]:
 async def test_a_collector_says_that_it_lives_and_that_its_store_works(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("trio_oplog.collector._app._HEALTH_INTERVAL", 0.0)
     async with client_of(store) as http:
         del http.headers["X-Internal-Secret"]
         for path in ("/healthz", "/readyz"):
@@ -42,6 +44,30 @@ async def test_a_collector_says_that_it_lives_and_that_its_store_works(
         reply = await http.get("/readyz")
     assert (reply.status_code, reply.json()) == (503, {"status": "the store is unavailable"})
     assert "not ready: the disk of db.internal is full" in caplog.text
+
+
+async def test_strangers_who_ask_whether_the_store_works_have_it_looked_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog.collector._app._HEALTH_INTERVAL", 3_600.0)
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        await trio.testing.wait_all_tasks_blocked()
+
+    monkeypatch.setattr(store, "check", look)
+    async with client_of(store) as http, trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(http.get, "/readyz")
+    assert looks == 1
+
+
+async def test_a_length_of_thousands_of_digits_is_too_long(store: Store) -> None:
+    async with client_of(store) as http:
+        reply = await http.post(DEFAULT_PATH, content=b"{}", headers={**JSON, "Content-Length": "1" * 5_000})
+    assert reply.status_code == 413
 
 
 async def test_a_read_only_server_is_not_ready_and_is_left(make_database: Callable[[], str], postgresql_server: str) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import trio
 import trio.testing
+from sqlalchemy import event
 
 from trio_oplog import ListQuery, Operation, StoreError
 from trio_oplog.collector import Arrivals, StatisticsQuery, Store, open_store
@@ -98,6 +99,20 @@ async def test_a_day_has_a_partition_ahead_and_on_demand_and_other_days_share_on
     found = admin.execute("SELECT relname FROM pg_class WHERE relname ~ '^operations_[0-9]{8}$' AND relkind = 'r' ORDER BY 1")
     assert [name for (name,) in found] == sorted(map(partition_of, days))
     assert rows_of(admin, "operations_default") == 2
+
+
+async def test_a_batch_of_every_day_of_the_calendar_has_few_partitions_made(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    flood = [make_operation(started_at=today(days=-number)) for number in range(1, 100)]
+    async with open_store(url) as store:
+        await store.add(flood)
+        # Today, the next two days, and eight of the others.
+        assert rows_of(admin, "pg_inherits WHERE inhparent = 'operations'::regclass") == 1 + 3 + 8
+        assert rows_of(admin, "operations_default") == 99 - 8
+        assert len(await store.find(EVERYTHING)) == await counted(store) == 99
+        assert (await store.prune(today())).records == 99
+        assert rows_of(admin, "operation_ids") == len(await store.find(EVERYTHING)) == 0
 
 
 async def test_a_server_that_became_a_standby_is_left_for_whatever_the_url_leads_to(
@@ -344,6 +359,60 @@ async def test_a_partition_that_may_not_be_dropped_is_an_error(
     async with open_store(limited) as store:
         with pytest.raises(StoreError, match="42501: the user of the store's URL lacks a permission"):
             await store.prune(today())
+
+
+async def test_two_that_prune_at_once_leave_each_other_what_they_do(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    day = round(today(days=-3).timestamp()) // 86_400 * 86_400
+    rows = "SELECT FROM operations WHERE started_at < 0 ORDER BY seq LIMIT 2 FOR UPDATE"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
+    old = [make_operation(started_at=datetime(1960, 1, number, tzinfo=UTC)) for number in range(1, 6)]
+    async with open_store(url) as store:
+        await store.add([make_operation(started_at=today(days=-3)), make_operation(started_at=today()), *old])
+        with admin.transaction():
+            # Another one deletes two records, and drops a partition.
+            admin.execute(rows.encode())
+            admin.execute(f"DROP TABLE {partition_of(day)}".encode())
+            async with trio.open_nursery() as nursery:
+                pruned = []
+
+                async def prune() -> None:
+                    pruned.append(await store.prune(today()))
+
+                nursery.start_soon(prune)
+                with psycopg.connect(url, autocommit=True) as looker, trio.fail_after(60):
+                    while looker.execute(waiting.encode(), (admin.info.dbname,)).fetchone() == (0,):  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+                admin.execute(b"COMMIT")
+                admin.execute(b"BEGIN")
+                admin.execute(rows.encode())
+        assert (pruned[0].records, pruned[0].days) in {(5, 1), (3, 1)}
+        assert len(await store.find(EVERYTHING)) in {1, 3}
+        with admin.transaction():
+            admin.execute(rows.encode())
+            await store.prune(today())
+        await store.prune(today())
+        assert len(await store.find(EVERYTHING)) == 1
+
+
+async def test_counts_that_are_deleted_while_they_are_written_are_made_again(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    deleted = []
+
+    def delete_once(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO rollups") and not deleted:
+            deleted.append(admin.execute("DELETE FROM rollups").rowcount)
+
+    async with open_store(url) as store:
+        await store.add([make_operation()])
+        assert store._engine is not None
+        event.listen(store._engine, "after_cursor_execute", delete_once)
+        await store.add([make_operation()])
+        assert deleted == [6]
+        # What was counted before is gone, as it was to be; what came is counted.
+        assert await counted(store) == 1
 
 
 async def test_a_partition_that_another_collector_dropped_is_not_missed(

@@ -23,8 +23,10 @@ from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outco
 from trio_oplog._operation import CHECK_SOURCE
 from trio_oplog.collector import StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
 from trio_oplog.collector._problems import guarded
+from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
 from trio_oplog.collector._search import holds, unescaped
+from trio_oplog.testing._check_store_counts import check_counts
 
 MakeOperation = Callable[..., Operation]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -269,7 +271,8 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_t
 async def test_an_export_cuts_its_lists_where_they_are_too_large(
     store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pages, "REPLY_MAX_BYTES", 1000)
+    monkeypatch.setattr("trio_oplog.collector._store.STREAMED_MAX_BYTES", 1000)
+    monkeypatch.setattr("trio_oplog.collector._store.REPLY_MAX_BYTES", 2000)
     large = [make_operation(arguments=b'"' + b"x" * 700 + b'"') for _ in range(3)]
     async with open_store(store_url) as store:
         await store.add(large)
@@ -306,7 +309,7 @@ async def test_arrivals_are_filtered_searched_and_bounded(
         assert await seen(user_id="ada", tool="b") == ["Y"]
         assert await seen(user_id="grace") == []
         assert (await store.arrivals(ListQuery(workspace_id="elsewhere"), start)).records == []
-        monkeypatch.setattr(_live, "REPLY_MAX_BYTES", 300)
+        monkeypatch.setattr(_live, "STREAMED_MAX_BYTES", 300)
         assert await seen() == ["x"]
         monkeypatch.setattr(_live, "SCANNED_AT_ONCE", 1)
         assert await seen(tool="b") == []
@@ -429,6 +432,69 @@ async def test_statistics_are_pruned_no_further_than_records(store_url: str, mak
         # Of the one day that has no record any more, an hour and the day of each of three series.
         assert await store.prune_statistics(NOON + 9 * DAY) == 6
         assert sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by="day"))) == 2
+
+
+async def test_a_count_stays_where_a_record_came_of_its_day_meanwhile(store_url: str, make_operation: MakeOperation) -> None:
+    async with open_store(store_url) as store:
+        await store.add([make_operation(started_at=NOON), make_operation(started_at=NOON + DAY)])
+        await store.prune(NOON + DAY)
+        # As if both records had been old when this began.
+        delete = partial(_delete_cells, workspace=1, before=1 << 40, size=100)
+        assert await store._alone(delete) == 6
+        assert len(await store.find(EVERYTHING)) == 1
+        assert await store._alone(delete) == 0
+
+
+async def test_the_record_of_a_deletion_stays_whatever_goes(store_url: str, make_operation: MakeOperation) -> None:
+    async with open_store(store_url) as store:
+        await store.add([make_operation(), make_operation(started_at=datetime.now(UTC))])
+        for records in (2, 1, 1):
+            # The second time it is the record of the first deletion that goes.
+            pruned = await store.prune(datetime.now(UTC) + 2 * DAY, who="somebody")
+            assert pruned.records in (records, records + 1)  # with the record of this one
+            [record] = await store.find(ListQuery(workspace_id="trio-oplog"))
+            assert json.loads(record)["result_summary"] == f"{records} operations to delete"
+        assert await store.find(EVERYTHING) == []
+
+
+def test_records_and_what_is_counted_of_them_agree_exactly(store_url: str) -> None:
+    """Law: whatever comes to whichever of two collectors, how often and with whatever time, each record is counted once."""
+
+    @given(
+        batches=st.lists(st.lists(operations, max_size=8), min_size=1, max_size=4),
+        again=st.lists(st.tuples(st.integers(0, 3), moments, st.booleans()), max_size=3),
+        pruned=st.none() | names,
+    )
+    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def holds_for(batches: list[list[Operation]], again: list[tuple[int, datetime, bool]], pruned: str | None) -> None:
+        world = f"{next(numbers)} "
+        mine = [[evolve(each, workspace_id=world + each.workspace_id) for each in batch] for batch in batches]
+
+        async def run() -> None:
+            async with open_store(store_url) as one, open_store(store_url) as other:
+                stores = (one, other)
+                async with trio.open_nursery() as nursery:
+                    for number, batch in enumerate(mine):
+                        nursery.start_soon(stores[number % 2].add, batch)
+                # Who was first is known once they are stored; the next time all of them come again.
+                names = {each.workspace_id for batch in mine for each in batch}
+                kept = [_wire.decode(body) for name in names for body in await pages(one, ListQuery(workspace_id=name))]
+                assert len(kept) == len({(each.workspace_id, each.id) for batch in mine for each in batch})
+                async with trio.open_nursery() as nursery:
+                    for number, moment, changes in again:
+                        batch = mine[number % len(mine)]
+                        batch = (
+                            [evolve(each, started_at=moment, is_error=not each.is_error) for each in batch] if changes else batch
+                        )
+                        nursery.start_soon(stores[number % 2].add, batch)
+                if pruned is not None:
+                    await one.prune(NOON + DAY, workspace_id=world + pruned)
+                for name in names:
+                    await check_counts(other, name, kept)
+
+        trio.run(run)
+
+    holds_for()
 
 
 async def test_a_store_prunes_again_and_again_and_after_a_failure(

@@ -288,6 +288,34 @@ async def test_there_is_a_limit_of_live_tails(store: Store, monkeypatch: pytest.
     assert (reply.status_code, reply.json()) == (503, {"error": "too many live tails are open"})
 
 
+async def test_live_tails_that_come_at_once_are_counted_before_they_begin(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_endpoint, "LISTENERS_MAX", 2)
+    app = create_app(store, SECRET, puts_reads_on_record=False)
+    listeners = [Listener() for _ in range(6)]
+    for _ in range(2):  # the second time they find as much room as the first
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(listener.run, app, f"{DEFAULT_PATH}/live?workspace_id=ws", as_whom(None))
+            for listener in listeners:
+                await listener.chunk()
+            assert sorted(listener.status for listener in listeners) == [200, 200, 503, 503, 503, 503]
+            for listener in listeners:
+                listener.leave()
+        listeners = [Listener() for _ in range(6)]
+
+
+async def test_a_live_tail_that_cannot_begin_takes_no_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(_endpoint, "LISTENERS_MAX", 1)
+    monkeypatch.setattr(store, "add", fail)
+    async with client_of(store) as http:
+        for _ in range(3):
+            reply = await http.get(f"{DEFAULT_PATH}/live", params=WS)
+            assert (reply.status_code, reply.json()) == (503, {"error": "the store is unavailable"})
+
+
 async def test_a_token_that_is_taken_away_ends_its_live_tail(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_endpoint, "POLL_INTERVAL", 0.01)
     access = Access([SECRET])

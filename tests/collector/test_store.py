@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,9 +16,13 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, event
 
 from trio_oplog import ConfigError, ListQuery, Operation, QueryError, StoreError, StoreVersionError, WireError, _wire
 from trio_oplog.collector import open_store
+from trio_oplog.collector._database import Database
+from trio_oplog.collector._databases import begin_log_anew, log_size, open_engine, parse_url
+from trio_oplog.collector._rows import key
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -215,6 +221,122 @@ async def test_a_write_that_has_begun_is_finished_though_its_task_is_cancelled(
             blocker.execute("ROLLBACK")
         blocker.close()
         assert len(await store.find(EVERYTHING)) == 1
+
+
+async def test_requests_share_a_transaction_up_to_so_many_records(
+    tmp_path: Path, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog.collector._store._TOGETHER", 5)
+    file, sizes = tmp_path / "operations.sqlite3", []
+    write = Database.write
+
+    def watch(database: Database, connection: Any, rows: list[Any]) -> None:
+        sizes.append(len(rows))
+        write(database, connection, rows)
+
+    async with open_store(f"sqlite:///{file}") as store:
+        monkeypatch.setattr(Database, "write", watch)
+        blocker = sqlite3.connect(file, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        async with trio.open_nursery() as nursery:
+            for size in (1, 2, 3, 10, 4, 1):
+                nursery.start_soon(store.add, [make_operation() for _ in range(size)])
+                await trio.testing.wait_all_tasks_blocked()
+            blocker.execute("ROLLBACK")
+        blocker.close()
+        assert sizes == [1, 5, 10, 5]
+        assert len(await store.find(EVERYTHING)) == 21
+
+
+async def test_the_log_of_a_file_stays_short_though_somebody_reads_all_the_time(
+    tmp_path: Path, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog.collector._database.WAL_MAX_BYTES", 200_000)
+    file, log = tmp_path / "operations.sqlite3", tmp_path / "operations.sqlite3-wal"
+    over = threading.Event()
+
+    async with open_store(f"sqlite:///{file}") as store:
+        await store.add([make_operation() for _ in range(100)])
+
+        def read_until_somebody_waits(connection: Connection) -> None:
+            rows = connection.connection.driver_connection.execute("SELECT body FROM operations")  # type: ignore[union-attr]
+            rows.fetchone()
+            while not store._reading.statistics().tasks_waiting and not over.wait(0.01):
+                pass
+            rows.close()
+
+        async def read() -> None:
+            while not over.is_set():
+                await store._read(read_until_somebody_waits)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            for _ in range(20):
+                await store.add([make_operation(arguments=b'"' + b"x" * 50_000 + b'"')])
+                assert log.stat().st_size < 400_000
+            over.set()
+
+
+async def test_a_log_that_another_process_reads_is_shortened_when_it_has_left(
+    tmp_path: Path, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog.collector._database.WAL_MAX_BYTES", 100_000)
+    file, log = tmp_path / "operations.sqlite3", tmp_path / "operations.sqlite3-wal"
+
+    async with open_store(f"sqlite:///{file}") as store:
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM operations").fetchall()
+        large = b'"' + b"x" * 60_000 + b'"'
+        for _ in range(6):
+            await store.add([make_operation(arguments=large)])
+        assert log.stat().st_size > 300_000
+        other.close()
+        for _ in range(4):
+            await store.add([make_operation(arguments=large)])
+        assert log.stat().st_size < 300_000
+        assert len(await store.find(EVERYTHING)) == 10
+
+
+def test_a_log_that_cannot_be_shortened_is_left_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "operations.sqlite3"
+    file.write_text("no database " * 100)
+    engine = open_engine(parse_url(f"sqlite:///{file}"))
+    begin_log_anew(engine)
+    engine.dispose()
+    assert "could not be shortened: SQLITE_NOTADB" in caplog.text
+    assert log_size(tmp_path / "none") == 0
+
+
+async def test_a_disk_that_is_full_keeps_what_is_there_and_takes_more_when_there_is_room(
+    tmp_path: Path, make_operation: MakeOperation
+) -> None:
+    room = 0
+
+    def limit(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={room or 1 << 30}")
+
+    async with open_store(f"sqlite:///{tmp_path / 'operations.sqlite3'}") as store:
+        first, large = make_operation(), make_operation(arguments=b'"' + b"x" * 500_000 + b'"')
+        await store.add([first])
+        assert store._engine is not None
+        event.listen(store._engine, "checkout", limit)
+        room = 1  # what there is and no more
+        with pytest.raises(StoreError, match="SQLITE_FULL: the disk is full; make room"):
+            await store.add([large, make_operation()])
+        assert ids(await store.find(EVERYTHING)) == [first.id]
+        assert (await store.prune(NOON + timedelta(days=1))).records == 1
+        room = 0
+        await store.add([large])
+        assert ids(await store.find(EVERYTHING)) == [large.id]
+
+
+def test_no_text_is_the_key_of_another() -> None:
+    for text in ("a\0", "\0", "x" * 1_001, "\ufffd" * 334):
+        assert len({text, key(text), key(key(text)), key(key(key(text)))}) == 4
+        assert len(key(text).encode()) <= 1_000
+    for text in ("a", "x" * 1_000, "\ufffd", "a\ufffdbc" * 60, "\ufffd" + "a" * 63):
+        assert key(text) == text
 
 
 async def test_a_list_over_64_mib_is_refused_naming_the_limit(tmp_path: Path, make_operation: MakeOperation) -> None:

@@ -25,6 +25,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 UNIT = DEPLOY / "trio-oplog-collector.service"
+SOCKET = UNIT.with_suffix(".socket")
 
 
 def options_of(arguments: Sequence[str]) -> dict[str, Any]:
@@ -54,16 +55,19 @@ def test_the_unit_starts_a_collector() -> None:
     credentials = dict(each.split(":", 1) for each in re.findall(r"^LoadCredential=(.*)$", text, re.MULTILINE))
     used = {str(options[name]).removeprefix("${CREDENTIALS_DIRECTORY}/") for name in ("secret_file", "tokens")}
     assert used == set(credentials)
+    assert f"Requires={SOCKET.name}" in text.splitlines()
+    assert f"ListenStream={options['listen']}" in SOCKET.read_text().splitlines()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
+def test_systemd_knows_every_line_of_the_units(tmp_path: Path) -> None:
     # Where the program is does not count here, only that there is one.
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/trio-oplog/bin/trio-oplog", shutil.which("true") or "/bin/true"))
-    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    shutil.copy(SOCKET, tmp_path)
+    command = ["systemd-analyze", "verify", "--man=no", str(unit), str(tmp_path / SOCKET.name)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert [line for line in done.stderr.splitlines() if UNIT.name in line] == []
+    assert [line for line in done.stderr.splitlines() if UNIT.stem in line] == []
 
 
 def test_compose_is_a_compose_file() -> None:

@@ -17,7 +17,7 @@ import trio
 
 from trio_oplog._cli.destination import default_store, has_secret, read_secret
 from trio_oplog._cli.durations import Duration
-from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told
+from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told, take_listeners
 from trio_oplog._cli.options import secret_option
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._serving import HTTPServer, tls_context
@@ -65,7 +65,8 @@ def command(
     """Serve the collector until SIGTERM or Ctrl-C: take operations over HTTP, store them, and show them on a page.
 
     Whoever sends or lists operations must know the secret, or have a token from --tokens.  SIGHUP reads both again.  A second
-    SIGTERM does not wait for requests that have begun.
+    SIGTERM does not wait for requests that have begun.  Where systemd hands over sockets, these are listened on instead of
+    --listen.
     """
     host, port = read_address(listen, example="127.0.0.1:8088")
     tls = _read_certificate(certificate, key)
@@ -144,7 +145,7 @@ async def _collect(
     server = HTTPServer(create_app(store, access))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with store:
-            listeners = await open_listeners(host, port)
+            listeners = take_listeners() or await open_listeners(host, port)
 
             def started() -> None:
                 for listener in listeners:

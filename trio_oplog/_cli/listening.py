@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import click
 import trio
+
+_FIRST_DESCRIPTOR: Final = 3
 
 
 class Stoppable(Protocol):
@@ -47,9 +51,36 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
         raise click.ClickException(f"cannot listen on {name}:{port}: {error.strerror}") from None
 
 
+def take_listeners() -> list[trio.SocketListener]:
+    """The sockets that systemd has opened for this process, as ``sd_listen_fds(3)`` tells of them; empty where it opened none.
+
+    Whoever opened them keeps them, so that clients wait while one process follows another, and none is refused.  The variables
+    that tell of them are gone afterwards: they are not for a child.
+
+    Raises:
+        click.ClickException: One of them does not listen for streams.
+    """
+    count, pid = (os.environ.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID"))
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []
+    listeners = []
+    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)):
+        try:
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor)))
+            listener.socket.set_inheritable(False)
+            listeners.append(listener)
+        except (OSError, ValueError):
+            raise click.ClickException(f"the descriptor {descriptor} of LISTEN_FDS is no socket that listens") from None
+    return listeners
+
+
 def name_of(listener: trio.SocketListener) -> str:
-    """Host and port, as in a URL."""
-    host, port, *_ = listener.socket.getsockname()
+    """Host and port, as in a URL; the path of a Unix socket."""
+    name = listener.socket.getsockname()
+    if isinstance(name, str):
+        return name
+    host, port, *_ = name
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

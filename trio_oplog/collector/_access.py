@@ -74,9 +74,12 @@ class Grant:
         """Whether it counts in a workspace."""
         return self.workspaces is None or workspace_id in self.workspaces
 
-    def covers_key(self, name: str) -> bool:
-        """Whether it counts in a workspace that the store calls so; see ``Store.workspaces``."""
-        return self.workspaces is None or any(key(each) == name for each in self.workspaces)
+    def covered(self, names: list[str]) -> list[str]:
+        """Those of the workspaces in which it counts, by what the store calls them; see ``Store.workspaces``."""
+        if self.workspaces is None:
+            return names
+        mine = set(map(key, self.workspaces))
+        return [name for name in names if name in mine]
 
 
 class Access:

@@ -7,10 +7,12 @@ failed database goes to the log only.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -28,6 +30,9 @@ from trio_oplog.collector._reporting import ROUTE, WHO, Reporting
 from trio_oplog.collector._store import Store
 
 Handler = Callable[[Endpoint, Request, Grant], Awaitable[ASGIApp]]
+
+_HEALTH_INTERVAL: Final = 1.0
+"""How long it counts what was last seen of the store, in seconds."""
 
 _log = logging.getLogger("trio_oplog.collector")
 
@@ -147,19 +152,33 @@ class _Guarded:
 
 
 class _Health:
-    """``/healthz``, that the process answers, or ``/readyz``, that the store works; for supervisors and load balancers."""
+    """``/healthz``, that the process answers, or ``/readyz``, that the store works; for supervisors and load balancers.
+
+    Strangers may ask, too.  So the store is looked at once for all who ask at the same time, and at most once a second.
+    """
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
+        self._looking = anyio.Lock()
+        self._looked_at = -math.inf
+        self._is_well = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         scope[ROUTE] = "healthz" if self._store is None else "readyz"
         response = json_response({"status": "ok"})
-        try:
-            if self._store is not None:
-                await self._store.check()
-        except StoreError as error:
-            _log.error("not ready: %s", error)
+        if self._store is not None and not await self._is_ready(self._store):
             response = json_response({"status": "the store is unavailable"}, 503)
         await response(scope, receive, send)
+
+    async def _is_ready(self, store: Store) -> bool:
+        async with self._looking:
+            if anyio.current_time() >= self._looked_at + _HEALTH_INTERVAL:
+                try:
+                    await store.check()
+                    self._is_well = True
+                except StoreError as error:
+                    _log.error("not ready: %s", error)
+                    self._is_well = False
+                self._looked_at = anyio.current_time()
+            return self._is_well

@@ -22,6 +22,8 @@ BODY_TIMEOUT: Final = 30.0
 BODY_MIN_RATE: Final = 16 * 1024
 """Bytes a second."""
 
+# int() refuses thousands of digits with an error of its own.
+_LENGTH_DIGITS: Final = 20
 # A longer document is read in a thread, so that the others do not wait for it.
 _INLINE_BYTES: Final = 64 * 1024
 
@@ -47,7 +49,7 @@ async def read_body(request: Request) -> bytes:
         RefusalError: It is too long, too slow or cut short.
     """
     announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > BODY_MAX_BYTES:
+    if not announced.isdecimal() or len(announced) > _LENGTH_DIGITS or int(announced) > BODY_MAX_BYTES:
         raise _too_long()
     body = bytearray()
     with anyio.move_on_after(BODY_TIMEOUT) as patience:

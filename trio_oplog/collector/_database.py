@@ -14,7 +14,7 @@ from attrs import define
 from sqlalchemy import URL, Connection, Engine
 
 from trio_oplog.collector._cells import day_of
-from trio_oplog.collector._databases import give_back, lock, open_engine
+from trio_oplog.collector._databases import WAL_MAX_BYTES, begin_log_anew, give_back, lock, log_size, open_engine
 from trio_oplog.collector._migration import migrate
 from trio_oplog.collector._partitions import Partitions
 from trio_oplog.collector._place import Place
@@ -50,6 +50,7 @@ class Database:
         self._making_room = Lock()
         self._file = Path(str(url.database)) if self._is_sqlite else None
         self._place: Place | None = None
+        self._log_may_be = WAL_MAX_BYTES
         self.engine: Engine = open_engine(url)
 
     def prepare(self) -> None:
@@ -73,6 +74,20 @@ class Database:
         """
         if self._place is not None:
             self._place.check()
+
+    @property
+    def is_log_long(self) -> bool:
+        """Whether SQLite's write-ahead log should be begun anew; ``False`` on PostgreSQL."""
+        return self._file is not None and log_size(self._file) > self._log_may_be
+
+    def shorten_log(self) -> None:
+        """Put what is in SQLite's write-ahead log into the file, and begin the log anew, while nobody of this process reads.
+
+        Where another process reads all the time it stays as it is, and is tried again when it has grown by a quarter.
+        """
+        begin_log_anew(self.engine)
+        if self._file is not None:
+            self._log_may_be = max(WAL_MAX_BYTES, log_size(self._file) * 5 // 4)
 
     def write(self, connection: Connection, rows: list[Row]) -> None:
         """Keep those rows that are not there yet.

@@ -10,10 +10,11 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from trio_oplog._errors import ConfigError, StoreError
 from trio_oplog.collector._histogram import together
+from trio_oplog.collector._problems import code_of
 
 READERS: Final = 4
 """How many may read at once; others write."""
@@ -27,7 +28,7 @@ _PATIENCE: Final = 10
 _MOMENT: Final = 0.01
 
 # The write-ahead log is cut to this when it has grown over it, 64 MiB; and SQLite's pages in memory, 16 MiB a connection.
-_WAL_MAX_BYTES: Final = 64 << 20
+WAL_MAX_BYTES: Final = 64 << 20
 _CACHE_KIB: Final = 16 << 10
 # The log goes into the file every 16 MiB: SQLite's 4 MiB are what two batches of records write, mostly to the same pages.
 _CHECKPOINT_PAGES: Final = 4_096
@@ -105,7 +106,7 @@ def _sqlite(url: URL) -> Engine:
     def settle(connection: Any, _: Any) -> None:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA journal_size_limit={_WAL_MAX_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_MAX_BYTES}")
         connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         connection.create_function(HISTOGRAMS_TOGETHER, 2, together, deterministic=True)
@@ -130,6 +131,29 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         else:
             return
         sleep(_MOMENT)
+
+
+def log_size(file: Path) -> int:
+    """How long the write-ahead log of a file is, in bytes."""
+    try:
+        return os.stat(f"{file}-wal").st_size
+    except OSError:  # deleted with its file, which is noticed elsewhere
+        return 0
+
+
+def begin_log_anew(engine: Engine) -> None:
+    """Put what is in the write-ahead log into the file, and cut the log to nothing; not where others read meanwhile."""
+    try:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            # Nobody of this process reads, and readers of others are not waited for, since nobody can write meanwhile.
+            driver.execute("PRAGMA busy_timeout=0")
+            try:
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={1000 * _PATIENCE}")
+    except (sqlite3.Error, SQLAlchemyError) as error:  # what was written is safe all the same
+        _log.warning("the write-ahead log could not be shortened: %s", code_of(error))
 
 
 def give_back(engine: Engine) -> None:

@@ -22,9 +22,11 @@ from trio_oplog._listing import ListQuery, read_values
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._audit import AUDIT_WORKSPACE, read_record
 from trio_oplog.collector._bodies import content_type, decode, read_body
+from trio_oplog.collector._live import read_after
 from trio_oplog.collector._metrics import MEDIA_TYPE, Metrics
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
 from trio_oplog.collector._parameters import read_export, read_list, read_live, read_prune, read_statistics_query, read_workspace
+from trio_oplog.collector._positions import read_cursor
 from trio_oplog.collector._refusals import NOT_FOUND, RefusalError, json_response
 from trio_oplog.collector._store import Store
 from trio_oplog.collector._streams import HEARTBEAT, StreamedResponse, as_csv, as_ndjson, event, heartbeat
@@ -81,6 +83,7 @@ class Endpoint:
     async def list(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET``: the operations that meet the parameters, the newest first."""
         query, payloads = read_list(request.query_params.multi_items())
+        read_cursor(query)  # first: one that is none is refused wherever it is used
         if not grant.covers(query.workspace_id):
             return _operations([], {})
         page = await self._store.page(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
@@ -111,7 +114,7 @@ class Endpoint:
     async def workspaces(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/workspaces``: the names of those that ever had a record."""
         _read_nothing(request)
-        return json_response({"workspaces": [name for name in await self._store.workspaces() if grant.covers_key(name)]})
+        return json_response({"workspaces": grant.covered(await self._store.workspaces())})
 
     async def whoami(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/whoami``: what whoever asks may do."""
@@ -125,8 +128,9 @@ class Endpoint:
         """``GET …/export``: every operation that meets the parameters, without a limit."""
         query, chosen = read_export(request.query_params.multi_items())
         write, media_type = {"ndjson": (as_ndjson, "application/x-ndjson"), "csv": (as_csv, "text/csv; charset=utf-8")}[chosen]
+        read_cursor(query)
         if grant.covers(query.workspace_id):
-            await self._store.page(ListQuery(workspace_id=query.workspace_id, cursor=query.cursor, limit=1))  # or say why not
+            await self._store.page(ListQuery(workspace_id=query.workspace_id, limit=1))  # or say why not
             await self._put_on_record(request, grant, "export")
             lists = self._store.export(query, payload=grant.has(Right.PAYLOADS))
         else:
@@ -139,43 +143,47 @@ class Endpoint:
         after = request.headers.get("last-event-id") or after
         if self._listeners >= LISTENERS_MAX:
             raise RefusalError(503, "too many live tails are open")
-        first = await self._store.arrivals(query, after)  # or say why not
-        if grant.covers(query.workspace_id) and _tells(query, payloads=payloads):
-            await self._put_on_record(request, grant, "live")
+        read_after(after)  # or say why not
+        self._listen(1)  # before anything is waited for: the next one may ask meanwhile
+        try:
+            now = (await self._store.arrivals(query)).next
+            if grant.covers(query.workspace_id) and _tells(query, payloads=payloads):
+                await self._put_on_record(request, grant, "live")
+        except BaseException:
+            self._listen(-1)
+            raise
         shown = credential(request.scope["headers"]) or b""
-        events = self._events(query, after if after is not None else first.next, grant, shown, brief=not payloads)
-        return StreamedResponse(events, "text/event-stream")
+        events = self._events(query, now if after is None else after, grant, shown, brief=not payloads)
+        return StreamedResponse(events, "text/event-stream", ended=lambda: self._listen(-1))
+
+    def _listen(self, change: int) -> None:
+        self._listeners += change
+        self._metrics.listen(change)
 
     async def _events(
         self, query: ListQuery, after: str, grant: Grant, shown: bytes, *, brief: bool
     ) -> AsyncGenerator[bytes, None]:
-        self._listeners += 1
-        self._metrics.listen(1)
-        try:
-            yield b"retry: 1000\n" + heartbeat(after)
-            said_at = anyio.current_time()
-            # A token that is taken away ends what would go on for ever.
-            while self._access.find(shown) == grant:
-                arrival = self._store.next_arrival()
-                if grant.covers(query.workspace_id):
-                    arrived = await self._store.arrivals(query, after, payload=grant.has(Right.PAYLOADS), brief=brief)
-                    if arrived.records:
-                        # All at once: each chunk wakes the client, and whatever is in between.
-                        yield b"".join(event(cursor, body) for cursor, body in arrived.records)
-                        said_at = anyio.current_time()
-                    is_over = arrived.next == after
-                    after = arrived.next
-                    if not is_over:
-                        continue
-                if anyio.current_time() >= said_at + HEARTBEAT:
-                    yield heartbeat(after)
+        yield b"retry: 1000\n" + heartbeat(after)
+        said_at = anyio.current_time()
+        # A token that is taken away ends what would go on for ever.
+        while self._access.find(shown) == grant:
+            arrival = self._store.next_arrival()
+            if grant.covers(query.workspace_id):
+                arrived = await self._store.arrivals(query, after, payload=grant.has(Right.PAYLOADS), brief=brief)
+                if arrived.records:
+                    # All at once: each chunk wakes the client, and whatever is in between.
+                    yield b"".join(event(cursor, body) for cursor, body in arrived.records)
                     said_at = anyio.current_time()
-                with anyio.move_on_after(POLL_INTERVAL):
-                    await arrival.wait()
-                await anyio.sleep(_BREATH)
-        finally:
-            self._listeners -= 1
-            self._metrics.listen(-1)
+                is_over = arrived.next == after
+                after = arrived.next
+                if not is_over:
+                    continue
+            if anyio.current_time() >= said_at + HEARTBEAT:
+                yield heartbeat(after)
+                said_at = anyio.current_time()
+            with anyio.move_on_after(POLL_INTERVAL):
+                await arrival.wait()
+            await anyio.sleep(_BREATH)
 
     async def prune(self, request: Request, grant: Grant) -> ASGIApp:
         """``POST …/prune``: delete what began on a day before the day of a time."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select, text
 
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import Arrivals, ListQuery
-from trio_oplog.collector._pages import REPLY_MAX_BYTES, SCANNED_AT_ONCE
+from trio_oplog.collector._pages import SCANNED_AT_ONCE, STREAMED_MAX_BYTES
 from trio_oplog.collector._queries import conditions_of
 from trio_oplog.collector._schema import operations
 
@@ -74,7 +74,7 @@ def read_arrivals(
     fits: Callable[[bytes], bool] | None,
     view: Callable[[bytes], bytes] | None = None,
 ) -> Arrivals:
-    """The next records to arrive that a query asks for: its limit, and 64 MiB, at most; a single one is never too large."""
+    """The next records to arrive that a query asks for: its limit, and 1 MiB, at most; a single one is never too large."""
     end, last = settled.read(connection)
     if after is None or after > last:  # from now on; also after a failover to a server that knows less
         return Arrivals([], str(last))
@@ -91,7 +91,7 @@ def read_arrivals(
         with connection.execute(statement.order_by(columns.seq), execution_options={"yield_per": 100}) as rows:
             for seq, body in rows:
                 size += len(body)
-                if len(found) == query.limit or (found and size > REPLY_MAX_BYTES):
+                if len(found) == query.limit or (found and size > STREAMED_MAX_BYTES):
                     return Arrivals(found, found[-1][0])
                 if fits is None or fits(body):
                     found.append((str(seq), body if view is None else view(body)))

@@ -15,6 +15,9 @@ from trio_oplog.collector._queries import scan
 REPLY_MAX_BYTES: Final = 64 * 1024 * 1024
 """The most bytes of records that one page holds, 64 MiB: what a ListClient takes.  A single record is never too large."""
 
+STREAMED_MAX_BYTES: Final = 1024 * 1024
+"""The same of what is sent as it is read, 1 MiB: each client that is slow to take it keeps that much in memory."""
+
 SCANNED_AT_ONCE: Final = 10_000
 """How many records a search reads before it looks at the clock."""
 
@@ -42,6 +45,7 @@ def read_chunk(
     before: Position | None,
     *,
     wanted: int,
+    most: int,
     held: int = 0,
     fits: Callable[[bytes], bool] | None = None,
     view: Callable[[bytes], bytes] | None = None,
@@ -53,7 +57,8 @@ def read_chunk(
         query: What is asked for.
         before: Only those after this one in the order of the list.
         wanted: How many are enough.
-        held: How many bytes of records the page has already.
+        most: How many bytes of records the page may have; the first record is never too large.
+        held: How many it has already.
         fits: Whether a record is one of those searched for; ``None`` where everything is.
         view: What the reader sees of a record; ``None`` for all of it.
     """
@@ -67,7 +72,7 @@ def read_chunk(
         if fits is None or fits(body):
             shown = body if view is None else view(body)
             size += len(shown)
-            if size > len(shown) and size > REPLY_MAX_BYTES:
+            if size > len(shown) and size > most:
                 return Chunk(found, _position(last), is_end=False, is_cut=True)
             found.append(shown)
         last = (started_at, seq)

@@ -17,10 +17,12 @@ from trio_oplog.collector._schema import DEFAULT_PARTITION, PARTITION
 AHEAD: Final = 2
 """How many days after today have their partition before anybody needs it."""
 
-# A record of any date is taken.  But whoever sends one for every day of the calendar gets no partition for each: those outside
-# of this window share the default partition.
-_OLDEST: Final = 3 * 366
+# A record of any date is taken.  But whoever sends one for every day of the calendar gets no partition for each, since every
+# query without a time locks all of them: those outside of this window, in days from today, share the default partition.
+_OLDEST: Final = 400
 _NEWEST: Final = 7
+# Nor may one batch have so many made that all others wait for it.  What is left of its days goes into the default partition.
+_AT_ONCE: Final = 8
 
 _EXISTING: Final = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'operations'::regclass"
@@ -34,8 +36,8 @@ _log = logging.getLogger("trio_oplog.collector")
 class Partitions:
     """The days that have a partition, as far as this process knows.
 
-    A day without one, because the permission is missing or because the default partition has records of it already, is kept
-    in the default partition: found like the others, and pruned record by record.
+    A day without one, because the permission is missing, because too many were asked for at once, or because the default
+    partition has records of it already, is kept in the default partition: found like the others, and pruned record by record.
     """
 
     def __init__(self) -> None:
@@ -52,11 +54,15 @@ class Partitions:
 
         Args:
             days: Seconds since 1970 of the beginnings.
+
+        Returns:
+            Today and the next days, where they are missing, and of the others the newest 8 at most.
         """
         today = int(datetime.now(UTC).timestamp()) // DAY * DAY
-        ahead = (today + number * DAY for number in range(AHEAD + 1))
-        wanted = {day for day in days if today - _OLDEST * DAY <= day <= today + _NEWEST * DAY} | {*ahead}
-        return wanted - self._known - self._impossible
+        ahead = {today + number * DAY for number in range(AHEAD + 1)}
+        wanted = {day for day in days if today - _OLDEST * DAY <= day <= today + _NEWEST * DAY}
+        missing = wanted - ahead - self._known - self._impossible
+        return (ahead - self._known - self._impossible).union(sorted(missing, reverse=True)[:_AT_ONCE])
 
     def make(self, connection: Connection, days: Iterable[int]) -> None:
         """Make the partitions of these days.

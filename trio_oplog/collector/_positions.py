@@ -8,6 +8,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, NamedTuple, Self
 
 from trio_oplog._errors import QueryError
+from trio_oplog._listing import ListQuery
 
 # A version of its own, so that a later one can mean something else.
 _FORM: Final = struct.Struct(">Bqq")
@@ -38,3 +39,12 @@ class Position(NamedTuple):
         if version != _VERSION:
             raise QueryError("cursor", "is not the next of a list")
         return cls(started_at, seq)
+
+
+def read_cursor(query: ListQuery) -> Position | None:
+    """The position after which a query's page begins; ``None`` for the first page.
+
+    Raises:
+        QueryError: The cursor is none.
+    """
+    return None if query.cursor is None else Position.read(query.cursor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -34,13 +34,15 @@ _TRIES: Final = 10
 _PAUSE: Final = 0.5
 _LOCK_TIMEOUT_MS: Final = 200
 _LOCKED: Final = "55P03"
+_GONE: Final = "42P01"
 
 # By the index of time, the oldest first.
 _OLDEST: Final = "SELECT seq FROM operations WHERE workspace = ? AND started_at < ? ORDER BY started_at LIMIT ?"
 _DELETE_SQLITE: Final = f"DELETE FROM operations WHERE seq IN ({_OLDEST})"  # noqa: S608
+# What another collector deletes at this moment is left to it.
 _DELETE_POSTGRESQL: Final = text(
     "DELETE FROM operations o USING (SELECT started_at, seq FROM operations "
-    "WHERE workspace = :workspace AND started_at < :before ORDER BY started_at LIMIT :size) old "
+    "WHERE workspace = :workspace AND started_at < :before ORDER BY started_at LIMIT :size FOR UPDATE SKIP LOCKED) old "
     "WHERE o.workspace = :workspace AND o.started_at = old.started_at AND o.seq = old.seq RETURNING o.id"
 )
 # The id of a record that came again after its partition was dropped stays.
@@ -77,8 +79,10 @@ async def prune(run: StepRunner, before: datetime, workspace_id: str | None, *, 
     records = days = 0
     chosen: dict[int, str] = await run(lambda connection: _workspaces(connection, workspace_id))
     if workspace_id is None and not dry_run:
+        # Those from today on stay, for what arrives: they are emptied like a file of SQLite.
+        ended = min(day, day_of(microseconds(datetime.now(UTC))))
         for old in sorted(await run(_partitions)):
-            dropped = await _drop(run, old) if old < day else None
+            dropped = await _drop(run, old) if old < ended else None
             records, days = records + (dropped or 0), days + (dropped is not None)
     for number, name in chosen.items():
         if dry_run:
@@ -144,15 +148,16 @@ def _try_to_drop(connection: Connection, day: int) -> int | None:
     there = _partitions(connection)
     if day not in there:  # another collector was quicker
         return 0
-    records = connection.exec_driver_sql(f"SELECT count(*) FROM {there[day]}").scalar()  # noqa: S608 -- a name of ours
     try:
+        records = connection.exec_driver_sql(f"SELECT count(*) FROM {there[day]}").scalar()  # noqa: S608 -- a name of ours
         # Everybody who comes after us waits until we have the lock, so we do not wait long.
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_MS}ms'; DROP TABLE {there[day]}")
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _LOCKED:
+        code = getattr(error.orig, "sqlstate", None)
+        if code not in (_LOCKED, _GONE):
             raise
         connection.rollback()
-        return None
+        return 0 if code == _GONE else None  # gone: another collector was dropping it
     return int(records or 0)
 
 
@@ -212,5 +217,11 @@ def oldest_day(connection: Connection) -> int | None:
 def _delete_cells(connection: Connection, workspace: int, before: int, size: int) -> int:
     columns = rollups.c
     key = tuple_(columns.workspace, columns.kind, columns.span, columns.start, columns.series)
-    some = select(*key.clauses).where(columns.workspace == workspace, columns.start < before).limit(size)
-    return connection.execute(delete(rollups).where(key.in_(some))).rowcount
+    old = select(*key.clauses).where(columns.workspace == workspace, columns.start < before).limit(size)
+    places = [tuple(place) for place in connection.execute(old.with_for_update(skip_locked=True))]
+    # Only now that nobody else can count in these cells: a record may have come of a day that had none before.
+    day = oldest_day(connection)
+    gone = [place for place in places if day is None or place[3] < day]
+    if gone:
+        connection.execute(delete(rollups).where(key.in_(gone)))
+    return len(gone)

@@ -22,6 +22,9 @@ UNDECIDED: Final = "none"
 
 MICROSECONDS: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Between what is shown of a text and its digest, of so many characters.
+_MARK: Final = "\N{REPLACEMENT CHARACTER}"
+_DIGEST_LENGTH: Final = 64
 # No text of so many characters has more bytes than KEY_MAX_BYTES.
 _SHORT: Final = KEY_MAX_BYTES // 4
 
@@ -113,15 +116,14 @@ def key(text: str) -> str:
     """The form in which a text is indexed and looked for: itself, where every database takes it.
 
     PostgreSQL knows no NUL in a text, and no index takes a text of any length.  Such a text is shown as far as it goes, and
-    told from all others by a digest.
+    told from all others by a digest.  So is a text that looks like one of these: nobody can spell another's.
     """
-    if len(text) <= _SHORT and "\0" not in text:
+    if len(text) <= _SHORT and "\0" not in text and _MARK not in text:
         return text
     data = text.encode("utf-8", "surrogatepass")
-    if len(data) <= KEY_MAX_BYTES and b"\0" not in data:
+    if len(data) <= KEY_MAX_BYTES and b"\0" not in data and not text[:-_DIGEST_LENGTH].endswith(_MARK):
         return text
-    digest = sha256(data).hexdigest()
-    return data[: KEY_MAX_BYTES // 2].replace(b"\0", b"").decode("utf-8", "ignore") + "\N{REPLACEMENT CHARACTER}" + digest
+    return data[: KEY_MAX_BYTES // 2].replace(b"\0", b"").decode("utf-8", "ignore") + _MARK + sha256(data).hexdigest()
 
 
 def digest_of(*texts: str | bool | None) -> bytes:

@@ -42,7 +42,8 @@ def holds(wanted: str, *, payload: bool = True) -> Callable[[bytes], bool]:
 def without_payload(body: bytes) -> bytes:
     """A record without its arguments and its result, without what may quote them, and without what they could be guessed by.
 
-    What goes are the arguments, their size and digest, the summary and its digest, the title and the reason of an approval.
+    What goes are the arguments, their size and digest, the summary and its digest, the title, and the reason and
+    the risk of an approval.
 
     Args:
         body: The bytes of a record that the store has.
@@ -56,7 +57,7 @@ def without_payload(body: bytes) -> bytes:
             arguments_meta=None,
             result_summary=None,
             result_meta=None if meta is None else attrs.evolve(meta, sha256=None, title=None),
-            approval=None if approval is None else attrs.evolve(approval, reason=None),
+            approval=None if approval is None else attrs.evolve(approval, reason=None, risk=None),
         )
     )
 

@@ -28,8 +28,8 @@ from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
 from trio_oplog.collector._databases import READERS, WRITERS, parse_url
 from trio_oplog.collector._live import Settled, read_after, read_arrivals
-from trio_oplog.collector._pages import REPLY_MAX_BYTES, Chunk, read_chunk
-from trio_oplog.collector._positions import Position
+from trio_oplog.collector._pages import REPLY_MAX_BYTES, STREAMED_MAX_BYTES, Chunk, read_chunk
+from trio_oplog.collector._positions import read_cursor
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._queries import read_one, read_workspaces
 from trio_oplog.collector._retention import Pruned, prune, prune_statistics
@@ -52,6 +52,9 @@ _PATIENCE: Final = 60.0
 """How long to wait for an answer of PostgreSQL, in seconds: longer than it lets a statement take."""
 _INLINE_ROWS: Final = 16
 """Up to so many records are turned into rows where they are: a thread would cost more than it saves."""
+_TOGETHER: Final = 20_000
+"""Requests share a transaction up to so many records, as many as one request may have: what was longer would take longer than a
+statement may, again each time that it is tried."""
 _CUT_SHORT: Final = "the writing was cut short"
 _NO_ANSWER: Final = (
     f"the store cannot be used: PostgreSQL gave no answer within {_PATIENCE:g} seconds; the connection was cut, and the next "
@@ -172,7 +175,7 @@ class Store:
         self._queue.append(waiting)
         try:
             async with self._writing:
-                if not waiting.is_taken:
+                while not waiting.is_taken:
                     await self._write_queue(database)
             await waiting.settled.wait()
         finally:
@@ -206,7 +209,7 @@ class Store:
             QueryError: They are over 64 MiB together, so that the limit should be lower; or the cursor is none.
             StoreError: They could not be read.
         """
-        page, chunk = await self._page(query, budget, payload=payload, brief=brief)
+        page, chunk = await self._page(query, budget, REPLY_MAX_BYTES, payload=payload, brief=brief)
         if chunk.is_cut:
             raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
         return page
@@ -234,7 +237,7 @@ class Store:
         early (``contextlib.aclosing``).
 
         Args:
-            query: Which ones; its ``limit`` is how many one list has at most.
+            query: Which ones; its ``limit`` is how many one list has at most.  Nor has it more than 1 MiB, unless one record has.
             payload: Whether they come with arguments and results, and are searched in them.
 
         Yields:
@@ -246,7 +249,7 @@ class Store:
         """
         cursor = query.cursor
         while True:
-            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET, payload=payload)
+            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET, STREAMED_MAX_BYTES, payload=payload)
             if page.bodies:
                 yield page.bodies
             if page.next is None:
@@ -330,16 +333,21 @@ class Store:
             workspace_id: Only this workspace's.
             dry_run: Only say what would go.
             who: Who has it done.  Where that is said and something is to go, it is put on record first, in the workspace
-                ``trio-oplog``.
+                ``trio-oplog``.  That record stays, whatever goes.
 
         Raises:
             StoreError: The database failed; some of the records are gone.
         """
+        records = []
         if who is not None and not dry_run:
             planned = await prune(self._alone, before, workspace_id, dry_run=True)
             if planned.records:
-                await self.add([prune_record(who, planned, workspace_id)])
-        return await prune(self._alone, before, workspace_id, dry_run=dry_run)
+                records = [prune_record(who, planned, workspace_id)]
+        await self.add(records)
+        pruned = await prune(self._alone, before, workspace_id, dry_run=dry_run)
+        # Where everything up to now or later goes, the record of it has gone as well.
+        await self.add([record for record in records if record.started_at < pruned.before])
+        return pruned
 
     async def prune_statistics(self, before: datetime) -> int:
         """Delete what was counted of UTC days before the day of a time, but for days that have records or come after one.
@@ -381,8 +389,10 @@ class Store:
         async with self._writing:
             return await self._in_thread(database, partial(database.alone, work=work))
 
-    async def _page(self, query: ListQuery, budget: float, *, payload: bool, brief: bool = False) -> tuple[Page, Chunk]:
-        position = None if query.cursor is None else Position.read(query.cursor)
+    async def _page(
+        self, query: ListQuery, budget: float, most: int, *, payload: bool, brief: bool = False
+    ) -> tuple[Page, Chunk]:
+        position = read_cursor(query)
         fits = None if query.q is None else holds(query.q, payload=payload)
         view = None if payload and not brief else without_payload
         deadline = anyio.current_time() + budget
@@ -391,7 +401,7 @@ class Store:
             wanted = query.limit - len(bodies)
             held = sum(map(len, bodies))
             chunk = await self._read(
-                partial(read_chunk, query=query, before=position, wanted=wanted, held=held, fits=fits, view=view)
+                partial(read_chunk, query=query, before=position, wanted=wanted, most=most, held=held, fits=fits, view=view)
             )
             bodies += chunk.found
             position = chunk.last
@@ -439,10 +449,8 @@ class Store:
         raise StoreError(_NO_ANSWER)
 
     async def _write_queue(self, database: Database) -> None:
-        """Commit everything that waits in one transaction, and tell each waiting task how it went."""
-        taken, self._queue = self._queue, []
-        for waiting in taken:
-            waiting.is_taken = True
+        """Commit what waits in one transaction, those who wait the longest first, and tell each task how it went."""
+        taken = self._take()
         rows = [row for waiting in taken for row in waiting.rows]
         problem: str | None = _CUT_SHORT
         try:
@@ -458,6 +466,35 @@ class Store:
             for waiting in taken:
                 waiting.problem = problem
                 waiting.settled.set()
+        await self._shorten_log(database)
+
+    def _take(self) -> list[_Waiting]:
+        """Who is next: all that wait, if they have no more than ``_TOGETHER`` records, and one at least."""
+        count, size = 0, 0
+        while count < len(self._queue) and (count == 0 or size + len(self._queue[count].rows) <= _TOGETHER):
+            size += len(self._queue[count].rows)
+            count += 1
+        taken, self._queue = self._queue[:count], self._queue[count:]
+        for waiting in taken:
+            waiting.is_taken = True
+        return taken
+
+    async def _shorten_log(self, database: Database) -> None:
+        """Have SQLite begin its write-ahead log anew where it has grown too long.
+
+        SQLite does so by itself when nobody reads.  Where readers follow one another without a gap, that is never.
+        """
+        if not database.is_log_long:
+            return
+        held = [object() for _ in range(READERS)]
+        try:
+            with anyio.CancelScope(shield=True):
+                for each in held:
+                    await self._reading.acquire_on_behalf_of(each)
+                await anyio.to_thread.run_sync(database.shorten_log)
+        finally:
+            for each in held:
+                self._reading.release_on_behalf_of(each)
 
 
 def open_store(url: str) -> Store:

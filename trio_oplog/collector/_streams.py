@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Final
@@ -39,15 +39,29 @@ class StreamedResponse:
         chunks: What makes the body.
         media_type: What it is.
         headers: Further headers.
+        ended: Called when the response is over, also where nothing of it was sent.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._chunks = chunks
+        self._ended = ended
         fields = {"content-type": media_type, "cache-control": "no-store", **(headers or {})}
         self._headers = [(name.encode(), value.encode()) for name, value in fields.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._ended()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         error: Exception | None = None
         async with aclosing(self._chunks), anyio.create_task_group() as group:
             group.start_soon(_leave_with_client, receive, group.cancel_scope)
