@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from trio_oplog import ListError
 from trio_oplog._cli.output import make_console
 from trio_oplog._cli.table import Shown, print_operations, read_reply
 
@@ -31,6 +32,20 @@ def printed(*changes: dict[str, Any], width: int = 140) -> list[str]:
     print_operations(shown(*changes), console, utc=True)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"{}", "is no list of operations"),
+        (b"[]", "is no list of operations"),
+        (b'{"operations": [{"id": "1"}]}', "lists something that is no operation"),
+        (b'{"operations": [5]}', "lists something that is no operation"),
+    ],
+)
+def test_an_answer_that_is_something_else_is_told_so(answer: bytes, problem: str) -> None:
+    with pytest.raises(ListError, match=problem):
+        read_reply(answer)
 
 
 def test_at_140_columns_everything_is_on_a_line() -> None:

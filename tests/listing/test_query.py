@@ -33,6 +33,26 @@ def test_a_query_survives_the_url(query: ListQuery) -> None:
     assert read_list(write_parameters(query).items()).query == query
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([("workspace_id", "a"), ("workspace_id", "a")], "workspace_id is given more than once"),
+        ([("workspace_id", "a"), ("colour", "red")], "colour is not a parameter of this list"),
+        ([("workspace_id", "")], "workspace_id is missing"),
+        ([("workspace_id", "a"), ("is_error", "2")], "is_error must be true or false"),
+    ],
+)
+def test_a_wrong_parameter_of_a_url_is_named(given: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        read_list(given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("false", False), ("0", False), ("", None)])
+def test_a_yes_or_no_has_two_spellings(text: str, value: bool | None) -> None:
+    assert read_list([("workspace_id", "a"), ("is_error", text)]).query.is_error is value
+
+
 def test_a_lone_surrogate_is_looked_for_as_the_record_has_it() -> None:
     assert write_parameters(ListQuery(workspace_id="ws", tool="a\ud800b"))["tool"] == "a\ufffdb"
 

@@ -196,7 +196,7 @@ def lay_out(operations: Sequence[Shown], console: Console, *, utc: bool, goes_on
         Column("WHO", lambda row: (row.who, ""), 8, 24 if is_wide else 16, 8, rank=8, is_optional=not goes_on),
         Column("SOURCE", lambda row: (row.source, ""), 6, 8, 6, rank=2),
         Column("ENV", lambda row: (row.env_id, ""), 8, 20, 8, rank=3),
-        Column("TOOL", lambda row: (row.tool, "bold"), 14, 28, 16),
+        Column("TOOL", lambda row: (row.tool, "bold"), 16, 28, 16),
         Column("TOOK", lambda row: (as_duration(row.duration_ms), ""), 4, 12, 7, rank=7, is_right=True, is_whole=True),
         Column("OUTCOME", lambda row: (row.outcome, "red" if row.is_error else "green"), 7, 14, 10, rank=9, is_whole=True),
         Column("APPROVED", lambda row: (row.approved, ""), 16, 26, 12, rank=4, is_optional=not goes_on),
