@@ -24,12 +24,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 async def test_the_live_demo_shows_each_of_its_calls_and_says_how_to_look_at_them_on_a_page(tmp_path: Path) -> None:
     homes = ("TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-    environment = os.environ | dict.fromkeys(homes, str(tmp_path))
+    environment = os.environ | dict.fromkeys(homes, str(tmp_path)) | {"COLUMNS": "200"}
     command = [sys.executable, str(EXAMPLES / "live_demo.py")]
     done = await trio.run_process(command, capture_stdout=True, env=environment)
     *table, empty, _, line = done.stdout.decode().splitlines()
     rows = [row.split() for row in table[1:]]
-    assert [(row[4], row[5]) for row in rows] == [("workshop", tool) for tool in ("wait", "count", "divide", "add")]
+    assert [(row[2], row[4], row[5]) for row in rows] == [
+        ("ada", "workshop", tool) for tool in ("wait", "count", "divide", "add")
+    ]
     assert not empty
     async with trio.open_nursery() as nursery:
         run = partial(trio.run_process, [*shlex.split(line), "--no-browser"], stderr=subprocess.PIPE)
