@@ -29,7 +29,6 @@ class _Command(NamedTuple):
 
 # In the order in which --help shows them.
 _COMMANDS: Final = {
-    "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
     "wrap": _Command("trio_oplog._cli.wrap", "cli", "Run a stdio server (MCP) or an agent (ACP) and record every tool call."),
     "adopt": _Command("trio_oplog._cli.adopt", "cli", "Put wrap in front of every server that your MCP clients have configured."),
     "gateway": _Command("trio_oplog._cli.gateway", "cli", "Put HTTP or WebSocket clients through to a server, all on record."),
@@ -44,6 +43,7 @@ _COMMANDS: Final = {
     "spool": _Command("trio_oplog._cli.spool", "cli", "Look into a client's spool, and requeue what was rejected."),
     "collect": _Command("trio_oplog._cli.collect", "cli", "Serve the collector: take operations over HTTP and store them."),
     "prune": _Command("trio_oplog._cli.prune", "cli", "Delete old operations from a store."),
+    "replay": _Command("trio_oplog._cli.replay", "cli", "Run recorded sessions through the real path and show the operations."),
 }
 
 
