@@ -163,7 +163,7 @@ def build(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the speed and the memory, each against a baseline from the same run."""
-    install(session, "test", "bench")
+    install(session, "test", "bench", "browser")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
