@@ -216,6 +216,18 @@ async def test_every_read_of_payloads_and_every_deletion_is_on_record(store: Sto
     assert len(await store.find(ListQuery(workspace_id="theirs"))) == 1
 
 
+async def test_a_deletion_that_is_asked_for_carelessly_deletes_nothing(store: Store) -> None:
+    async with client_of(store, access_for("mine")) as http:
+        for wrong in ({"workspace_id": ""}, {"workspace_id": "mine", "dry_run": ""}, {"before": ""}):
+            reply = await http.post(f"{DEFAULT_PATH}/prune", params={"before": "2026-02-01T00:00:00Z"} | wrong)
+            assert (reply.status_code, reply.json()["error"]) == (400, f"{list(wrong)[-1]} must not be empty")
+        for pattern in ("*", "%", "m_ne", "mine "):
+            parameters = {"before": "2026-02-01T00:00:00Z", "workspace_id": pattern}
+            assert (await http.post(f"{DEFAULT_PATH}/prune", params=parameters)).json()["records"] == 0
+    for workspace in ("mine", "theirs"):
+        assert len(await store.find(ListQuery(workspace_id=workspace))) == 1
+
+
 async def test_a_live_tail_is_on_record_once(store: Store) -> None:
     app = create_app(store, access_for("mine"))
     listener = Listener()

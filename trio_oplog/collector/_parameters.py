@@ -107,6 +107,13 @@ def read_export(given: Given) -> Export:
 
 
 def read_prune(given: Given) -> Prune:
-    """What is to be deleted."""
-    values = required(read_values(given, _PRUNE), "before")
+    """What is to be deleted.
+
+    An empty value is refused: elsewhere it counts as not given, and here that would delete more than was meant.
+    """
+    parameters = list(given)
+    for name, text in parameters:
+        if not text:
+            raise QueryError(name[:64], "must not be empty")
+    values = required(read_values(parameters, _PRUNE), "before")
     return Prune(values["before"], values.get("workspace_id"), values.get("dry_run", False))
