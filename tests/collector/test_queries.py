@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -87,6 +88,8 @@ async def pages(store: Store, query: ListQuery) -> list[bytes]:
 def test_a_store_answers_like_one_that_was_written_for_clarity_alone(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that a handful of records has dense days and rare ones, and a search takes several looks.
     monkeypatch.setattr(_queries, "_DENSE", 2)
+    monkeypatch.setattr(_queries, "_FEW", 2)
+    monkeypatch.setattr(_queries, "_STEP", _cells.DAY)
     monkeypatch.setattr(_pages, "SCANNED_AT_ONCE", 3)
 
     @given(batches=st.lists(st.lists(operations, max_size=12), max_size=3), asked=st.lists(queries, min_size=1, max_size=6))
@@ -149,9 +152,47 @@ async def test_more_series_than_are_named_one_by_one_are_found_by_the_database(
     store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_queries, "_LISTED", 1)
+    monkeypatch.setattr(_queries, "_FEW", 1)
     async with open_store(store_url) as store:
         await store.add([make_operation(tool=tool, env_id="e") for tool in ("a", "b", "c")])
         assert len(await store.find(ListQuery(workspace_id="ws", env_id="e"))) == 3
+
+
+async def test_a_list_goes_back_over_years_with_few_records(store_url: str, make_operation: MakeOperation) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = [
+        make_operation(tool="rare", user_id=user, started_at=now - days * DAY)
+        for days, user in ((-1, "a"), (0, "b"), (40, "a"), (41, "a"), (300, "b"), (900, "a"), (3_000, "b"))
+    ]
+    async with open_store(store_url) as store:
+        await store.add(made)
+        every: list[dict[str, Any]] = [
+            {},
+            {"tool": "rare"},
+            {"user_id": "a"},
+            {"tool": "rare", "user_id": "b"},
+            {"until": now - 50 * DAY},
+        ]
+        for conditions in every:
+            query = ListQuery(workspace_id="ws", limit=1, **conditions)
+            until = conditions.get("until")
+            wanted = [
+                _wire.encode(each)
+                for each in made
+                if conditions.get("user_id") in (None, each.user_id) and (until is None or each.started_at < until)
+            ]
+            assert await pages(store, query) == wanted, conditions
+        assert await pages(store, ListQuery(workspace_id="ws", since=now - 50 * DAY, until=now)) == [
+            _wire.encode(each) for each in made[2:4]
+        ]
+
+
+async def test_a_workspace_whose_statistics_are_pruned_has_no_record(store_url: str, make_operation: MakeOperation) -> None:
+    async with open_store(store_url) as store:
+        await store.add([make_operation()])
+        await store.prune(NOON + DAY)
+        assert await store.prune_statistics(NOON + DAY) == 6
+        assert await store.find(EVERYTHING) == await store.find(ListQuery(workspace_id="ws", tool="echo")) == []
 
 
 async def test_a_record_is_looked_up_by_its_id_and_the_rest_of_a_query_counts_too(
