@@ -89,8 +89,14 @@ def write_commands(_: Sphinx, page: str, source: list[str]) -> None:
         source[0] = before + render(main) + after
 
 
+def always_anew(*_: Any) -> list[str]:
+    """Name the pages that may have to change although their files have not."""
+    return ["commands"]
+
+
 def setup(app: Sphinx) -> None:
     """Hook into Sphinx, and into autodoc before napoleon does."""
+    app.connect("env-get-outdated", always_anew)
     app.connect("source-read", write_commands)
     app.connect("autodoc-process-docstring", adapt_docstring, priority=100)
     app.connect("autodoc-process-signature", adapt_signature)
