@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from trio_oplog import ListQuery, Operation, StoreError
 from trio_oplog.collector import Arrivals, StatisticsQuery, Store, open_store
@@ -412,6 +413,26 @@ async def test_counts_that_are_deleted_between_their_reading_and_their_writing_a
         await store.add([make_operation()])
         assert deleted == [6]
         assert await counted(store) == 2
+
+
+async def test_a_partition_whose_making_was_not_committed_is_made_the_next_time(
+    url: str, admin: psycopg.Connection, make_operation: MakeOperation
+) -> None:
+    failed = []
+
+    def fail_once(connection: object) -> None:
+        if not failed:
+            failed.append(True)
+            raise OperationalError("COMMIT", None, Exception("the disk is full"))
+
+    long_ago = today(days=-20)
+    async with open_store(url) as store:
+        assert store._engine is not None
+        event.listen(store._engine, "commit", fail_once)
+        with pytest.raises(StoreError):
+            await store.add([make_operation(started_at=long_ago)])
+        await store.add([make_operation(started_at=long_ago)])
+    assert rows_of(admin, partition_of(round(long_ago.timestamp()) // 86_400 * 86_400)) == 1
 
 
 async def test_a_partition_that_another_collector_dropped_is_not_missed(

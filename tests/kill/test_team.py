@@ -6,6 +6,7 @@ deliver through a load balancer, so that what is sent again comes to another col
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -56,6 +57,13 @@ class Collector:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "TRIO_OPLOG_SECRET": SECRET})
 
+    def wait_until_it_listens(self) -> None:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the collector does not listen")
+
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return self.process.wait(60)
@@ -104,6 +112,8 @@ def test_three_collectors_lose_nothing_and_count_each_record_once(tmp_path: Path
             count, dropped, is_delivered = out.split()
             assert (dropped, is_delivered) == ("0", "True"), f"seed {SEED}"
             submitted |= set(range(number * EACH, number * EACH + int(count)))
+        for collector in collectors:
+            collector.wait_until_it_listens()  # before that, SIGTERM ends any program
         assert [collector.end(signal.SIGTERM) for collector in collectors] == [0, 0, 0]
         stored = trio.run(settle, cluster.url)
         print(f"\n{KILLS} kills, seed {SEED}: {len(submitted)} submitted, {len(stored)} stored")

@@ -106,8 +106,12 @@ class Database:
                 if self._partitions.missing(_days(rows)):
                     # In a transaction of its own, because everybody else waits for it.
                     lock(connection)
-                    self._make_room(connection, rows)
-                    connection.commit()
+                    try:
+                        self._make_room(connection, rows)
+                        connection.commit()
+                    except BaseException:
+                        self._partitions.forget()  # what was made went with the transaction
+                        raise
         write(connection, rows)
 
     def alone(self, connection: Connection, work: Callable[[Connection], T]) -> T:
