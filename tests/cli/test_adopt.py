@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from click.testing import CliRunner, Result
@@ -201,19 +202,22 @@ async def test_from_a_sample_configuration_to_the_call_on_the_page_with_real_pro
     command = [str(Path(sys.executable).with_name("trio-oplog"))]
     await trio.run_process([*command, "adopt"], env=environment, capture_stdout=True, capture_stderr=True)
     entry: dict[str, Any] = json.loads(path.read_text())["mcpServers"]["workshop"]
-    # What a client does with an entry of its configuration.
-    async with Client(StdioServerParameters(command=entry["command"], args=entry["args"], env=environment)) as client:
+    # What a client does with an entry of its configuration.  It is still there when the call is on the page: a client kills a
+    # server that takes its time to end, and with it what is to store the call.
+    server = StdioServerParameters(command=entry["command"], args=entry["args"], env=environment)
+    async with Client(server) as client, page("--no-browser") as shown, http_client() as http:
         assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3.0}
-    async with page("--no-browser") as shown, http_client() as http:
         await shown.line()
         address, code = parts(await shown.line(), "open ")
         assert "text/html" in (await http.get(f"{address}/")).headers["Content-Type"]
         token = (await http.post(f"{address}/exchange", headers={"Authorization": f"Bearer {code}"})).text
         # What the page asks for, where the link has led to.
-        asked = {"params": {"workspace_id": "local"}, "headers": {"Authorization": f"Bearer {token}"}}
-        (operation,) = (await http.get(f"{address}{DEFAULT_PATH}", **asked)).json()["operations"]
-        shown.process.terminate()
-        assert await shown.process.wait() == 0
+        http.params, http.headers["Authorization"] = httpx.QueryParams(workspace_id="local"), f"Bearer {token}"
+        operations: list[dict[str, Any]] = []
+        while not operations:
+            await trio.sleep(0.1)
+            operations = (await http.get(f"{address}{DEFAULT_PATH}")).json()["operations"]
+    (operation,) = operations
     assert (operation["tool"], operation["arguments"], operation["env_id"]) == ("add", {"a": 1, "b": 2}, "workshop")
     backups = tmp_path / "state" / "trio-oplog" / "client-config"
     assert stat.S_IMODE(backups.stat().st_mode) == 0o700
