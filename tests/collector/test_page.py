@@ -67,6 +67,11 @@ async def test_a_file_that_the_browser_has_is_not_sent_again(http: httpx.AsyncCl
     assert (head.status_code, head.content) == (200, b"")
 
 
+def test_the_browser_is_told_of_every_script_at_once() -> None:
+    told = re.findall(r'<link rel="modulepreload" href="page/([^"]+)">', (FOLDER / "index.html").read_text())
+    assert told == [name for name in FILES if name.endswith(".js") and name != "app.js"]
+
+
 @pytest.mark.parametrize("name", ["index.html", *FILES])
 def test_a_file_of_the_page_has_no_code_in_its_markup_and_names_no_other_host(name: str) -> None:
     text = (FOLDER / name).read_text(encoding="utf-8")
