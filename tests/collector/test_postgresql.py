@@ -232,7 +232,7 @@ async def test_two_batches_are_written_at_once_and_nobody_hears_of_one_before_it
     def keep(operation: Operation) -> psycopg.Connection:
         """Somebody else is about to store it, so that whoever does the same waits."""
         other = psycopg.connect(url)
-        other.execute("INSERT INTO operation_ids VALUES (%s, 0)", (id_key("ws", operation.id),))
+        other.execute("INSERT INTO operation_ids VALUES (%s::uuid, 0)", (id_key("ws", operation.id),))
         return other
 
     async def until(holds: Callable[[], bool]) -> None:

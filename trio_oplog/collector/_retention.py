@@ -184,7 +184,7 @@ def _delete(connection: Connection, workspace: int, name: str, before: int, size
     values = {"workspace": workspace, "before": before, "size": size}
     gone = [id_key(name, operation_id) for operation_id in connection.scalars(_DELETE_POSTGRESQL, values)]
     if gone:
-        connection.exec_driver_sql("DELETE FROM operation_ids WHERE key = ANY(%s::bytea[])", (gone,))
+        connection.exec_driver_sql("DELETE FROM operation_ids WHERE key = ANY(%s::text[]::uuid[])", (gone,))
     return len(gone)
 
 

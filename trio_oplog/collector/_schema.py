@@ -24,6 +24,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    Uuid,
     inspect,
     select,
     update,
@@ -111,7 +112,7 @@ operations = Table(
 operation_ids = Table(
     "operation_ids",
     MetaData(),
-    Column("key", LargeBinary, primary_key=True),
+    Column("key", Uuid(as_uuid=False), primary_key=True),
     Column("started_at", BigInteger, nullable=False),
 )
 
@@ -154,7 +155,7 @@ _MAKE_OPERATIONS: Final = {
         # For the live tail; in the order in which rows are written a BRIN index takes next to nothing.
         "CREATE INDEX operations_by_arrival ON operations USING brin (seq) WITH (autosummarize = on)",
         # The key is the beginning of the id and a digest of workspace and id: half as long as both, and as long for any texts.
-        "CREATE TABLE operation_ids (key BYTEA PRIMARY KEY, started_at BIGINT NOT NULL)",
+        "CREATE TABLE operation_ids (key UUID PRIMARY KEY, started_at BIGINT NOT NULL)",
         "CREATE INDEX operation_ids_by_time ON operation_ids USING brin (started_at) WITH (autosummarize = on)",
     ),
 }

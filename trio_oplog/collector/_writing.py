@@ -21,9 +21,9 @@ from trio_oplog.collector._schema import series, workspaces
 
 T = TypeVar("T", str, bytes)
 
-_DIGEST: Final = 16
-# With the digest, and what PostgreSQL stores with it, 24 bytes.
-_BEGINNING: Final = 7
+# A key of ``operation_ids`` begins with so many bytes of the id; the rest are a digest.
+_KEY_BYTES: Final = 16
+_BEGINNING: Final = 5
 
 # One statement in both dialects, and yet SQLAlchemy has no common name for it.
 _INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -47,8 +47,8 @@ _ADD_CELL: Final = (
 
 _INSERT_IDS: Final = (
     "INSERT INTO operation_ids (key, started_at) "
-    "SELECT * FROM unnest(%s::bytea[], %s::bigint[]) AS given (key, started_at) ORDER BY 1 "
-    "ON CONFLICT DO NOTHING RETURNING key"
+    "SELECT * FROM unnest(%s::uuid[], %s::bigint[]) AS given (key, started_at) ORDER BY 1 "
+    "ON CONFLICT DO NOTHING RETURNING replace(key::text, '-', '')"
 )
 _COPY: Final = "COPY operations (workspace, series, id, user_id, thread_id, started_at, body) FROM STDIN (FORMAT BINARY)"
 _COPY_TYPES: Final = ("int4", "int4", "text", "text", "text", "int8", "bytea")
@@ -104,7 +104,7 @@ def _write_sqlite(connection: Connection, rows: Mapping[tuple[str, str], Row]) -
 def _write_postgresql(connection: Connection, rows: Mapping[tuple[str, str], Row]) -> None:
     by_key = {id_key(*name): row for name, row in rows.items()}
     given = (_array(by_key), _array([row.started_at for row in by_key.values()]))
-    inserted = {bytes(key) for (key,) in connection.exec_driver_sql(_INSERT_IDS, given)}
+    inserted = {key for (key,) in connection.exec_driver_sql(_INSERT_IDS, given)}
     new = [row for key, row in by_key.items() if key in inserted]
     if not new:
         return
@@ -140,15 +140,18 @@ def _element(value: int | str | bytes) -> str:
     return f'"{_QUOTED.sub(_BACKSLASHED, value)}"' if isinstance(value, str) else f'"\\\\x{value.hex()}"'
 
 
-def id_key(workspace: str, operation_id: str) -> bytes:
-    """What ``operation_ids`` knows a record by: the beginning of its id, and what tells it from every other record."""
-    return _beginning(operation_id).ljust(_BEGINNING, b"\0") + digest_of(workspace, operation_id)
+def id_key(workspace: str, operation_id: str) -> str:
+    """What ``operation_ids`` knows a record by: the beginning of its id, and what tells it from every other record.
+
+    A UUID, without hyphens, which PostgreSQL takes but does not write.
+    """
+    return (_beginning(operation_id).ljust(_BEGINNING, b"\0") + digest_of(workspace, operation_id))[:_KEY_BYTES].hex()
 
 
-def id_keys(prefix: str) -> tuple[bytes, bytes]:
+def id_keys(prefix: str) -> tuple[str, str]:
     """The first and the last key that a record may have whose id begins so; others have one in between, too."""
     first = _beginning(prefix)
-    return first, first.ljust(_BEGINNING + _DIGEST, b"\xff")
+    return first.ljust(_KEY_BYTES, b"\0").hex(), first.ljust(_KEY_BYTES, b"\xff").hex()
 
 
 def _beginning(text: str) -> bytes:
