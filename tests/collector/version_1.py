@@ -1,7 +1,7 @@
 """Stores as version 1 of the tables had them, written with plain SQL; and a program that opens a store and says so.
 
-``python -m tests.collector.version_1 URL STEP`` brings a store up to date, STEP records at a time, for whoever wants to kill it
-while it does.
+``python -m tests.collector.version_1 URL STEP WHERE`` brings a store up to date, STEP records at a time, and stops to be killed:
+in the fifth step, when its records are ``read`` or ``written``, or when all are ``moved`` and the old table is still there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ import trio
 
 from trio_oplog import Operation, _wire
 from trio_oplog.collector import _migration, open_store
+from trio_oplog.collector._database import Database
 
 # What SQLAlchemy made of the tables of trio_oplog 0.1 before version 2.
 SQLITE = """
@@ -57,12 +59,39 @@ def as_row(operation: Operation) -> tuple[Any, ...]:
     return (*columns, operation.is_error, started_at, body)
 
 
+def stop() -> None:
+    print("stopped", flush=True)
+    sys.stdin.read()
+
+
+def stop_at(where: str) -> None:
+    """Have the migration of this process stop there."""
+    steps, write = count(1), _migration.write
+
+    def write_or_stop(*arguments: Any) -> None:
+        is_fifth = next(steps) == 5
+        if is_fifth and where == "read":
+            stop()
+        write(*arguments)
+        if is_fifth and where == "written":
+            stop()
+
+    def settle_or_stop(*_: object) -> None:
+        stop()
+
+    if where == "moved":
+        Database._settle = settle_or_stop  # type: ignore[assignment,method-assign]
+    else:
+        _migration.write = write_or_stop
+
+
 async def bring_up_to_date(url: str) -> None:
     async with open_store(url):
-        print("ready", flush=True)
+        pass
 
 
 if __name__ == "__main__":
-    _, url, step = sys.argv
+    _, url, step, where = sys.argv
     _migration.STEP_RECORDS = int(step)  # type: ignore[misc]
+    stop_at(where)
     trio.run(bring_up_to_date, url)
