@@ -60,6 +60,7 @@ WRITERS = (Role.WRITE, Role.ADMIN)
 ROUTES = {
     "list": ("GET", "?workspace_id={workspace}", READERS, {"operations": []}),
     "prefix": ("GET", "?workspace_id={workspace}&id_prefix=id-", READERS, {"operations": []}),
+    "slowest": ("GET", "/slowest?workspace_id={workspace}", READERS, {"operations": []}),
     "get": ("GET", "/id-{number}?workspace_id={workspace}", READERS, None),
     "stats": ("GET", "/stats?workspace_id={workspace}&by=tool", READERS, {"by": "tool", "groups": []}),
     "workspaces": ("GET", "/workspaces", READERS, None),
@@ -96,7 +97,7 @@ async def test_each_role_does_what_it_may_in_its_workspaces_and_nothing_else(
                 assert reply.status_code == (201 if route == "store" else 200)
                 found = reply.content.count(b"id-") if route not in ("stats", "prune") else 1
                 assert found == 1
-                sees = route in ("list", "prefix", "get", "export", "csv") and role is not Role.READ
+                sees = route in ("list", "prefix", "slowest", "get", "export", "csv") and role is not Role.READ
                 assert (PAYLOAD in reply.text) is sees
             elif route == "store":
                 assert (reply.status_code, reply.json()["field"]) == (422, "workspace_id")
@@ -169,7 +170,7 @@ async def test_a_workspace_that_is_not_for_a_token_is_not_even_looked_at(
     def refuse(*_: object) -> None:
         raise AssertionError("it was looked at")
 
-    monkeypatch.setattr("trio_oplog.collector._queries._ask", refuse)
+    monkeypatch.setattr("trio_oplog.collector._queries.ask", refuse)
     wrong = "after" if path == "/live" else "cursor"
     async with client_of(store, access_for("mine"), token="audit-mine") as http:
         for workspace in ("theirs", "none"):
@@ -192,6 +193,8 @@ async def test_every_read_of_payloads_and_every_deletion_is_on_record(store: Sto
         ("/id-1", where),
         ("/export", where),
         ("", {**where, "tool": "none"}),
+        ("/slowest", where),
+        ("/slowest", {**where, "payloads": "false"}),
         ("/stats", {**where, "by": "tool"}),
     ]
     for token in ("read-mine", "audit-*"):
@@ -209,6 +212,7 @@ async def test_every_read_of_payloads_and_every_deletion_is_on_record(store: Sto
     ] == [
         ("audit/read", "audit-*", {"route": "list", **where}, "1 operation"),
         ("audit/read", "audit-*", {"route": "get", **where, "id": "id-1"}, "1 operation"),
+        ("audit/read", "audit-*", {"route": "slowest", **where}, "1 operation"),
         ("audit/prune", "admin-mine", {"before": "2026-02-01", **where}, "1 operation to delete"),
     ]
     assert [each["arguments"] for each in records if "result_summary" not in each] == [{"route": "export", **where}]
@@ -261,7 +265,7 @@ parameter_names = [
 ]
 steps = st.tuples(
     st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "DELETE"]),
-    st.sampled_from(["", "/stats", "/workspaces", "/export", "/prune", "/id-1", "/id-2", "/nothing", "/../metrics"]),
+    st.sampled_from(["", "/stats", "/slowest", "/workspaces", "/export", "/prune", "/id-1", "/id-2", "/nothing", "/../metrics"]),
     st.none() | names,
     st.dictionaries(st.sampled_from(parameter_names), texts | st.just("2026-01-31T12:00:00Z") | st.just("csv"), max_size=3),
     st.booleans(),

@@ -151,7 +151,7 @@ async def test_a_test_record_is_in_no_list_unless_it_is_asked_for(store_url: str
 async def test_more_series_than_are_named_one_by_one_are_found_by_the_database(
     store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_queries, "_LISTED", 1)
+    monkeypatch.setattr(_queries, "LISTED", 1)
     monkeypatch.setattr(_queries, "_FEW", 1)
     async with open_store(store_url) as store:
         await store.add([make_operation(tool=tool, env_id="e") for tool in ("a", "b", "c")])
@@ -217,7 +217,7 @@ async def test_a_record_is_looked_up_by_its_id_and_the_rest_of_a_query_counts_to
 async def test_records_are_looked_up_by_the_beginning_of_their_id(
     store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_queries, "_LISTED", 2)
+    monkeypatch.setattr(_queries, "LISTED", 2)
     monkeypatch.setattr(_pages, "SCANNED_AT_ONCE", 2)
     names = [
         "a",

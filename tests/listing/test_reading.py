@@ -13,7 +13,7 @@ import pytest
 
 from tests.collector.serving import SECRET, client_of
 from trio_oplog import ListError, ListQuery, Operation
-from trio_oplog._listing import Arrivals, ReadClient, StatisticsQuery, reading
+from trio_oplog._listing import Arrivals, ReadClient, Slowest, StatisticsQuery, reading
 from trio_oplog.collector import Store, open_store
 
 URL = "http://endpoint/internal/operations"
@@ -61,6 +61,7 @@ async def test_it_reads_what_the_store_says(store: Store) -> None:
         for by in ("tool", "hour", "user_id"):
             query = StatisticsQuery(workspace_id="ws-1", by=by)
             assert await client.statistics(query) == await store.statistics(query)
+        assert await client.slowest(QUERY) == await store.slowest(QUERY)
         async with aclosing(client.export(QUERY)) as lists:
             exported = [body async for bodies in lists for body in bodies]
         assert exported == (await store.page(ListQuery(workspace_id="ws-1"))).bodies
@@ -96,6 +97,12 @@ async def test_how_far_a_search_came_is_a_time_or_not_known(searched_to: str) ->
 async def test_something_else_than_a_list_is_told_so(body: bytes) -> None:
     with pytest.raises(ListError, match="is no list of operations"):
         await client_for(body).page(QUERY)
+    with pytest.raises(ListError, match="is no list of operations"):
+        await client_for(body).slowest(QUERY)
+
+
+async def test_that_the_slowest_may_not_be_the_slowest_is_told() -> None:
+    assert await client_for(b'{"operations":[{}],"incomplete":true}').slowest(QUERY) == Slowest([b"{}"], is_whole=False)
 
 
 async def test_something_else_than_statistics_or_workspaces_is_told_so() -> None:

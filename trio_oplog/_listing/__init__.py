@@ -22,7 +22,7 @@ from trio_oplog._listing.answering import (
     read_list_request,
     try_handle_operations_list,
 )
-from trio_oplog._listing.pages import Arrivals, Page
+from trio_oplog._listing.pages import Arrivals, Page, Slowest
 from trio_oplog._listing.query import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
@@ -51,6 +51,7 @@ __all__ = [
     "ListQuery",
     "Page",
     "ReadClient",
+    "Slowest",
     "Statistics",
     "StatisticsQuery",
     "ValueReader",

@@ -24,6 +24,19 @@ class Page:
 
 
 @frozen
+class Slowest:
+    """The records that took longest, the slowest first.
+
+    Attributes:
+        bodies: The exact bytes of each record.
+        is_whole: Whether everything was looked at.  Else the time was over before: there may be slower ones.
+    """
+
+    bodies: list[bytes]
+    is_whole: bool = True
+
+
+@frozen
 class Arrivals:
     """Records that arrived after a point, the first to arrive first.
 

@@ -16,7 +16,7 @@ from msgspec import Raw
 from trio_oplog._errors import ListError, QueryError
 from trio_oplog._json import ABSENT, Reader, elements
 from trio_oplog._listing.answering import ListClient
-from trio_oplog._listing.pages import Arrivals, Page
+from trio_oplog._listing.pages import Arrivals, Page, Slowest
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
 from trio_oplog._listing.room import Holding
 from trio_oplog._listing.statistics import Statistics, StatisticsQuery
@@ -40,6 +40,7 @@ class _Reply(msgspec.Struct):
     operations: Raw = ABSENT
     next: str | None = None
     searched_to: str | None = None
+    incomplete: bool = False
 
 
 _reply = Reader(_Reply)
@@ -94,15 +95,21 @@ class ReadClient(ListClient):
         Raises:
             ListError: The endpoint did not answer with a list.
         """
-        reply = _reply.read(await self.fetch(query))
-        records = None if reply is None else elements(reply.operations)
-        if reply is None or records is None:
-            raise ListError("the endpoint's answer is no list of operations")
+        reply, bodies = _read_reply(await self.fetch(query))
         try:
             searched_to = read_time(reply.searched_to) if reply.searched_to else None
         except QueryError:
             searched_to = None
-        return Page([record.encode("utf-8", "surrogatepass") for record in records], reply.next or None, searched_to)
+        return Page(bodies, reply.next or None, searched_to)
+
+    async def slowest(self, query: ListQuery) -> Slowest:
+        """The records that took longest, the slowest first; at most 100, and not by a text, an id or a thread.
+
+        Raises:
+            ListError: The endpoint did not answer with a list.
+        """
+        reply, bodies = _read_reply(await self._fetch_below("/slowest", write_parameters(query)))
+        return Slowest(bodies, not reply.incomplete)
 
     async def workspaces(self) -> list[str]:
         """The names of the workspaces that ever had a record and may be seen.
@@ -218,6 +225,19 @@ class ReadClient(ListClient):
             return
         async with httpx.AsyncClient(verify=self._tls, trust_env=False) as http:
             yield http
+
+
+def _read_reply(body: bytes) -> tuple[_Reply, list[bytes]]:
+    """An answer that is a list, and the records in it.
+
+    Raises:
+        ListError: It is none.
+    """
+    reply = _reply.read(body)
+    records = None if reply is None else elements(reply.operations)
+    if reply is None or records is None:
+        raise ListError("the endpoint's answer is no list of operations")
+    return reply, [record.encode("utf-8", "surrogatepass") for record in records]
 
 
 async def _split(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:

@@ -51,6 +51,7 @@ class _RouteSpec(NamedTuple):
 _BELOW: Final = (
     _RouteSpec("store", "POST", "", Right.WRITE, Endpoint.ingest),
     _RouteSpec("list", "GET", "", Right.READ, Endpoint.list),
+    _RouteSpec("slowest", "GET", "/slowest", Right.READ, Endpoint.slowest),
     _RouteSpec("stats", "GET", "/stats", Right.READ, Endpoint.statistics),
     _RouteSpec("workspaces", "GET", "/workspaces", Right.READ, Endpoint.workspaces),
     _RouteSpec("whoami", "GET", "/whoami", Right.READ, Endpoint.whoami),

@@ -6,7 +6,7 @@ itself stored as an operation before they are sent.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -25,7 +25,15 @@ from trio_oplog.collector._bodies import content_type, decode, read_body
 from trio_oplog.collector._live import read_after
 from trio_oplog.collector._metrics import MEDIA_TYPE, Metrics
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
-from trio_oplog.collector._parameters import read_export, read_list, read_live, read_prune, read_statistics_query, read_workspace
+from trio_oplog.collector._parameters import (
+    read_export,
+    read_list,
+    read_live,
+    read_prune,
+    read_slowest,
+    read_statistics_query,
+    read_workspace,
+)
 from trio_oplog.collector._positions import read_cursor
 from trio_oplog.collector._refusals import NOT_FOUND, RefusalError, json_response
 from trio_oplog.collector._store import Store
@@ -90,6 +98,16 @@ class Endpoint:
         if _tells(query, payloads=payloads):
             await self._put_on_record(request, grant, "list", len(page.bodies))
         return _operations(page.bodies, {"next": page.next, "searched_to": page.searched_to})
+
+    async def slowest(self, request: Request, grant: Grant) -> ASGIApp:
+        """``GET …/slowest``: the operations that meet the parameters and took longest, the slowest first."""
+        query, payloads = read_slowest(request.query_params.multi_items())
+        if not grant.covers(query.workspace_id):
+            return _operations([], {})
+        found = await self._store.slowest(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+        if _tells(query, payloads=payloads):
+            await self._put_on_record(request, grant, "slowest", len(found.bodies))
+        return _operations(found.bodies, {"incomplete": not found.is_whole})
 
     async def get(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/{id}``: one operation, as it was stored."""
@@ -229,7 +247,7 @@ def _read_nothing(request: Request) -> None:
     read_values(request.query_params.multi_items(), {})
 
 
-def _operations(bodies: Sequence[bytes], more: dict[str, str | datetime | None]) -> Response:
+def _operations(bodies: Sequence[bytes], more: Mapping[str, str | datetime | bool | None]) -> Response:
     # As they were stored: nothing is read again, and arguments stay the text that they are.
     tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
     return Response(b'{"operations":[' + b",".join(bodies) + b"]" + tail + b"}", media_type="application/json")

@@ -40,6 +40,11 @@ def bucket_of(milliseconds: int) -> int:
     return bisect_left(_LAST, milliseconds)
 
 
+def last_of(bucket: int) -> int:
+    """The longest duration of a bucket, in milliseconds."""
+    return _LAST[bucket]
+
+
 def merge(into: Histogram, other: Mapping[int, int]) -> None:
     """Add the counts of one histogram to another."""
     for bucket, count in other.items():

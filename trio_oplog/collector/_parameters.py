@@ -19,6 +19,7 @@ from trio_oplog._listing import (
     read_values,
     required,
 )
+from trio_oplog.collector._slowest import SLOWEST_DEFAULT, check_slowest
 
 Given = Iterable[tuple[str, str]]
 
@@ -37,6 +38,10 @@ _STATISTICS: Final[Mapping[str, ValueReader]] = {
 }
 _LIST: Final[Mapping[str, ValueReader]] = {**LIST_PARAMETERS, "payloads": read_bool}
 _LIVE: Final[Mapping[str, ValueReader]] = {**_without(_PLACE | _TIMES), "after": read_text, "payloads": read_bool}
+_SLOWEST: Final[Mapping[str, ValueReader]] = {
+    **_without(frozenset({"q", "cursor", "id", "id_prefix", "thread_id"})),
+    "payloads": read_bool,
+}
 _EXPORT: Final[Mapping[str, ValueReader]] = {**_without(frozenset({"limit"})), "format": read_text}
 _PRUNE: Final[Mapping[str, ValueReader]] = {"workspace_id": read_text, "before": read_time, "dry_run": read_bool}
 
@@ -88,6 +93,13 @@ def read_list(given: Given) -> Listed:
     values = required(read_values(given, _LIST), "workspace_id")
     payloads = values.pop("payloads", True)
     return Listed(ListQuery(**values), payloads)
+
+
+def read_slowest(given: Given) -> Listed:
+    """Which of the slowest are shown."""
+    values = required(read_values(given, _SLOWEST), "workspace_id")
+    payloads = values.pop("payloads", True)
+    return Listed(check_slowest(ListQuery(**{"limit": SLOWEST_DEFAULT, **values})), payloads)
 
 
 def read_live(given: Given) -> Live:

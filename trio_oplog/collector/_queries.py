@@ -25,7 +25,7 @@ from trio_oplog.collector._writing import id_key, id_keys
 ANY_APPROVAL: Final = "any"
 """The value of the filter ``approval`` that fits whatever was decided."""
 
-_LISTED: Final = 1_000
+LISTED: Final = 1_000
 """Up to so many series are named one by one; more are left to the database to find."""
 _DENSE: Final = 16
 """Where at least every so many-th record of a day fits, reading the day in order is quicker than picking them and sorting."""
@@ -42,7 +42,7 @@ Found: TypeAlias = tuple[int, int, bytes]
 
 
 @frozen
-class _Asked:
+class Asked:
     """A query in the terms of the tables.
 
     Attributes:
@@ -78,7 +78,7 @@ def scan(connection: Connection, query: ListQuery, before: Position | None, need
         before: Only those after this one in the order of the list.
         need: About how many will be taken; as many are read at a time.
     """
-    asked = _ask(connection, query)
+    asked = ask(connection, query)
     if asked is None:
         return
     if query.id is not None or query.id_prefix is not None:
@@ -124,7 +124,7 @@ def label_conditions(query: Any) -> list[ColumnElement[bool]]:
     return found
 
 
-def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
+def ask(connection: Connection, query: ListQuery) -> Asked | None:
     workspace = read_number(connection, query.workspace_id)
     if workspace is None:
         return None
@@ -147,7 +147,7 @@ def _ask(connection: Connection, query: ListQuery) -> _Asked | None:
         kind, counted = "user", [series.c.user_id == key(query.user_id), *in_series]
     else:
         kind, counted = "all", in_series
-    return _Asked(
+    return Asked(
         workspace,
         [*labels, *in_series],
         others,
@@ -168,33 +168,33 @@ def _checks(connection: Connection, workspace: int) -> list[int]:
 
 def conditions_of(connection: Connection, query: ListQuery) -> list[ColumnElement[bool]] | None:
     """What a query asks of a record besides its time and its text, for whoever reads by arrival; ``None`` if nothing fits."""
-    asked = _ask(connection, query)
+    asked = ask(connection, query)
     if asked is None:
         return None
     # By an expression, no index is asked for it: the order of arrival is the one that counts.
     found = [operations.c.workspace + 0 == asked.workspace, *_named(query), *asked.others]
     if asked.labels:
-        found.append((operations.c.series + 0).in_(_call_series(asked)))
+        found.append((operations.c.series + 0).in_(call_series(asked)))
     return found
 
 
-def _pick(connection: Connection, asked: _Asked) -> list[int] | None:
+def _pick(connection: Connection, asked: Asked) -> list[int] | None:
     """The series whose records fit; ``None`` when every one does."""
     if not asked.labels:
         return None
-    return list(connection.scalars(_call_series(asked)))
+    return list(connection.scalars(call_series(asked)))
 
 
-def _call_series(asked: _Asked) -> Select[int]:
+def call_series(asked: Asked) -> Select[int]:
     return select(series.c.number).where(series.c.workspace == asked.workspace, series.c.kind == "call", *asked.labels)
 
 
-def _scan_ids(connection: Connection, asked: _Asked, query: ListQuery, before: Position | None, need: int) -> Iterator[Found]:
+def _scan_ids(connection: Connection, asked: Asked, query: ListQuery, before: Position | None, need: int) -> Iterator[Found]:
     """By the id or its beginning, which are so few records that they can be sorted."""
     columns = operations.c
     conditions = [columns.workspace == asked.workspace, *_named(query), *asked.others, *_between(asked.since, asked.until)]
     if asked.labels:
-        conditions.append(columns.series.in_(_call_series(asked)))
+        conditions.append(columns.series.in_(call_series(asked)))
 
     def choose(more: Sequence[ColumnElement[bool]], before: Position | None) -> Select[Any]:
         place = [] if before is None else [_earlier(before)]
@@ -234,20 +234,20 @@ def _times(connection: Connection, query: ListQuery, before: Position | None) ->
         first, last = id_keys(key(str(query.id_prefix)))
     else:
         first = last = id_key(key(query.workspace_id), key(query.id))
-    end, times = None if before is None else before.started_at, [0] * _LISTED
-    while len(times) == _LISTED:
+    end, times = None if before is None else before.started_at, [0] * LISTED
+    while len(times) == LISTED:
         columns = operation_ids.c
         statement = select(columns.started_at).distinct().where(columns.key.between(first, last))
         if end is not None:
             statement = statement.where(columns.started_at <= end)
-        times = list(connection.scalars(statement.order_by(columns.started_at.desc()).limit(_LISTED)))
+        times = list(connection.scalars(statement.order_by(columns.started_at.desc()).limit(LISTED)))
         if times:
             yield times
             end = times[-1] - 1
 
 
 def _windows(
-    connection: Connection, asked: _Asked, picked: Sequence[int] | None, before: Position | None, need: int
+    connection: Connection, asked: Asked, picked: Sequence[int] | None, before: Position | None, need: int
 ) -> Iterator[tuple[int, int, bool]]:
     """Where to look, the newest first: begin and end in microseconds, and whether much of what is there fits.
 
@@ -273,7 +273,7 @@ def _window(days: list[int], there: int, total: int, need: int, picked: Sequence
 
 
 def _days(
-    connection: Connection, asked: _Asked, picked: Sequence[int] | None, before: Position | None
+    connection: Connection, asked: Asked, picked: Sequence[int] | None, before: Position | None
 ) -> Iterator[tuple[int, int, int]]:
     """The days that have records of some series, the newest first, how many were stored of these, and how many of all.
 
@@ -310,7 +310,7 @@ def _days(
         begin, end = begin - step, begin
 
 
-def _counted(asked: _Asked, kind: str) -> list[ColumnElement[bool]]:
+def _counted(asked: Asked, kind: str) -> list[ColumnElement[bool]]:
     columns = rollups.c
     return [columns.workspace == asked.workspace, columns.kind == kind, columns.span == DAY]
 
@@ -321,18 +321,18 @@ def _sums(connection: Connection, conditions: list[ColumnElement[bool]]) -> dict
     return {start: int(there) for start, there in connection.execute(statement)}
 
 
-def _in_order(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+def _in_order(asked: Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
     """By an index that has the order of time: that of the workspace, of the user or of the thread."""
     columns = operations.c
-    conditions = [columns.workspace == asked.workspace, *asked.others, *_in_time(asked, begin, end, before)]
+    conditions = [columns.workspace == asked.workspace, *asked.others, *in_time(asked, begin, end, before)]
     if picked:
         # By an expression, no index is asked for it; and the database reads many series quicker than it reads their numbers.
-        conditions.append((columns.series + 0).in_(picked if len(picked) <= _FEW else _call_series(asked)))
+        conditions.append((columns.series + 0).in_(picked if len(picked) <= _FEW else call_series(asked)))
     statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
     return statement.order_by(columns.started_at.desc(), columns.seq.desc())
 
 
-def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+def _by_hours(asked: Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
     """SQLite: the hours that have some, and in each of them what fits, by the index of time, which has the series too."""
     columns, cells = operations.c, rollups.c
     counted = [cells.workspace == asked.workspace, cells.kind == "call", cells.span == HOUR]
@@ -354,15 +354,15 @@ def _by_hours(asked: _Asked, picked: list[int], begin: int, end: int, before: Po
     return statement.order_by(time.desc(), columns.seq.desc())
 
 
-def _by_series(asked: _Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
+def _by_series(asked: Asked, picked: list[int], begin: int, end: int, before: Position | None) -> Select[Any]:
     """PostgreSQL: by the index of series, and then sorted; an expression for an order asks for no other index."""
     columns = operations.c
-    conditions = [_one_of(columns.series, asked, picked), *asked.others, *_in_time(asked, begin, end, before)]
+    conditions = [_one_of(columns.series, asked, picked), *asked.others, *in_time(asked, begin, end, before)]
     statement = select(columns.started_at, columns.seq, columns.body).where(*conditions)
     return statement.order_by((columns.started_at + 0).desc(), columns.seq.desc())
 
 
-def _in_time(asked: _Asked, begin: int, end: int, before: Position | None) -> list[ColumnElement[bool]]:
+def in_time(asked: Asked, begin: int, end: int, before: Position | None) -> list[ColumnElement[bool]]:
     """One condition for either end: of more, SQLite thinks that the index of time must be the best one."""
     columns = operations.c
     begin = begin if asked.since is None else max(begin, asked.since)
@@ -380,8 +380,8 @@ def _earlier(position: Position) -> ColumnElement[bool]:
 _PICKED: Final = {"sqlite": _by_hours, "postgresql": _by_series}
 
 
-def _one_of(column: ColumnElement[int], asked: _Asked, picked: list[int]) -> ColumnElement[bool]:
-    return column.in_(picked if len(picked) <= _LISTED else _call_series(asked))
+def _one_of(column: ColumnElement[int], asked: Asked, picked: list[int]) -> ColumnElement[bool]:
+    return column.in_(picked if len(picked) <= LISTED else call_series(asked))
 
 
 def _between(begin: int | None, end: int | None) -> list[ColumnElement[bool]]:
@@ -396,7 +396,7 @@ def _run(
     while True:
         taken = 0
         statement = choose(before).limit(need)
-        with connection.execute(statement, execution_options={"yield_per": min(need, _AT_ONCE)}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": min(need, AT_ONCE)}) as rows:
             for row in rows:
                 started_at, seq, body = row
                 yield started_at, seq, body
@@ -406,5 +406,5 @@ def _run(
         before = Position(started_at, seq)
 
 
-_AT_ONCE: Final = 100
+AT_ONCE: Final = 100
 """So many rows are taken from the database at a time: each may have megabytes."""

@@ -22,7 +22,7 @@ from attrs import evolve
 from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
-from trio_oplog._listing import Arrivals, ListQuery, Page, Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, ListQuery, Page, Slowest, Statistics, StatisticsQuery
 from trio_oplog._operation import Operation
 from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
@@ -36,6 +36,7 @@ from trio_oplog.collector._retention import Pruned, prune, prune_statistics
 from trio_oplog.collector._rows import Row, as_time
 from trio_oplog.collector._search import holds, without_payload
 from trio_oplog.collector._size import StoreSize, read_nothing, read_size
+from trio_oplog.collector._slowest import SlowestSearch, check_slowest
 from trio_oplog.collector._statistics import read_statistics
 
 SEARCH_BUDGET: Final = 2.0
@@ -211,7 +212,7 @@ class Store:
         """
         page, chunk = await self._page(query, budget, REPLY_MAX_BYTES, payload=payload, brief=brief)
         if chunk.is_cut:
-            raise QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
+            raise _too_large()
         return page
 
     async def get(self, workspace_id: str, operation_id: str, *, payload: bool = True) -> bytes | None:
@@ -281,6 +282,36 @@ class Store:
             StoreError: They could not be read.
         """
         return await self._read(lambda connection: read_statistics(connection, query))
+
+    async def slowest(
+        self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True, brief: bool = False
+    ) -> Slowest:
+        """The records that took longest, the slowest first, and of those that took as long the newest first.
+
+        The statistics tell where they are, so that few of the others are read.
+
+        Args:
+            query: Which ones, and how many at most, up to 100.  Not with ``id``, ``id_prefix``, ``thread_id``, ``q`` or
+                ``cursor``.
+            budget: How long it may take, in seconds.  It is looked at after every 10 000 records, and when the days that have
+                records are known.
+            payload: Whether they come with arguments and results.
+            brief: Whether they come without these all the same.
+
+        Raises:
+            QueryError: The query cannot be answered, or they are over 64 MiB together, so that the limit should be lower.
+            StoreError: They could not be read.
+        """
+        check_slowest(query)
+        deadline = anyio.current_time() + budget
+        search = await self._read(lambda connection: SlowestSearch.begin(connection, query))
+        while not search.is_over and anyio.current_time() < deadline:
+            search = await self._read(search.advance)
+        view = None if payload and not brief else without_payload
+        bodies = await self._read(lambda connection: search.read(connection, view))
+        if bodies is None:
+            raise _too_large()
+        return Slowest(bodies, search.is_over)
 
     async def arrivals(
         self, query: ListQuery, after: str | None = None, *, payload: bool = True, brief: bool = False
@@ -495,6 +526,10 @@ class Store:
         finally:
             for each in held:
                 self._reading.release_on_behalf_of(each)
+
+
+def _too_large() -> QueryError:
+    return QueryError("limit", f"is too high: the records are over {REPLY_MAX_BYTES >> 20} MiB together")
 
 
 def open_store(url: str) -> Store:

@@ -12,7 +12,6 @@ const DAY = 24 * HOUR;
 const BY_HOUR_UP_TO = 8 * DAY;
 const BARS_MAX = 400;
 const TOOLS_FIRST = 12;
-const LOOKED_AT = 1000;
 const SLOWEST = 10;
 const DECISIONS_MAX = 8;
 const RECENT = 10;
@@ -153,8 +152,8 @@ export function mountOverview(main, context) {
   }
 
   async function slowest(place, asked, signal) {
-    const reply = await getJson("", { ...asked, payloads: "false", limit: LOOKED_AT }, { signal });
-    const calls = reply.operations.toSorted((a, b) => b.duration_ms - a.duration_ms).slice(0, SLOWEST);
+    const reply = await getJson("/slowest", { ...asked, payloads: "false", limit: SLOWEST }, { signal });
+    const calls = reply.operations;
     if (calls.length === 0) {
       show(place, empty("No calls."));
       return;
@@ -162,7 +161,7 @@ export function mountOverview(main, context) {
     const rows = calls.map((call) => h("tr", {}, h("th", { scope: "row" }, h("a", to({ call: call.id }), said(call.tool, 80))), h("td", {}, moment(call.started_at, { date: "always" })), h("td", {}, call.user_id ? said(call.user_id, 60) : ""), h("td", {}, outcome(call)), h("td", { class: "number" }, duration(call.duration_ms)), h("td", { class: "number" }, duration(call.result_meta?.waited_ms))));
     show(
       place,
-      reply.next && h("p", { class: "help" }, `Of the newest ${plural(reply.operations.length, "call")}.`),
+      reply.incomplete && h("p", { class: "help" }, "The time was over before all calls were looked at: there may be slower ones."),
       wide("Slowest calls", h("table", { class: "plain" }, columns([["Tool"], ["Time"], ["Who"], ["Outcome"], ["Took", "number"], ["Waited", "number"]]), h("tbody", {}, rows))),
     );
   }
