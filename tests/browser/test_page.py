@@ -339,6 +339,29 @@ def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     shown.wait(".chip:has-text('query')")
 
 
+def test_the_slowest_calls_are_those_of_the_whole_time(visit: MakeVisit, collector: Collector) -> None:
+    workspace = fresh_workspace()
+    slow = operation(workspace, "slow", ago=3 * 86_400, duration_ms=7_000)
+    collector.store(slow, *(operation(workspace, "quick", ago=60, duration_ms=number % 50) for number in range(1001)))
+    shown = visit()
+    shown.open(f"?workspace={workspace}&view=overview")
+    card = shown.page.get_by_role("region", name="Slowest calls")
+    card.get_by_role("link", name="slow").wait_for()
+    assert card.locator("tbody th").all_inner_texts() == ["slow", *["quick"] * 9]
+    assert "7.00 s" in card.locator("tbody tr").first.inner_text()
+    assert "newest" not in card.inner_text()
+    assert "slower ones" not in card.inner_text()
+
+    def cut_short(route: Any) -> None:
+        reply = route.fetch().json()
+        route.fulfill(json={**reply, "incomplete": True})
+
+    shown.page.route("**/slowest?*", cut_short)
+    shown.page.reload()
+    shown.wait("text=there may be slower ones")
+    assert shown.page.get_by_role("region", name="Slowest calls").locator("tbody tr").count() == 10
+
+
 def test_the_workspaces_are_there_and_one_is_chosen(visit: MakeVisit) -> None:
     shown = visit()
     shown.open("?workspace=team&tool=query")
