@@ -111,7 +111,11 @@ async def test_cut_hours_and_filters_count_exactly(store_url: str, make_operatio
         assert await store.slowest(ListQuery(workspace_id="nothing")) == Slowest([])
 
 
-async def test_of_those_that_took_as_long_the_newest_come_first(store_url: str, make_operation: MakeOperation) -> None:
+@pytest.mark.parametrize("at_once", [1, 10_000])
+async def test_of_those_that_took_as_long_the_newest_come_first(
+    store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(_slowest, "SCANNED_AT_ONCE", at_once)
     async with open_store(store_url) as store:
         made = [make_operation(started_at=NOON + number // 2 * HOUR, duration_ms=5) for number in range(20)]
         await store.add(made)

@@ -30,6 +30,8 @@ SLOWEST_DEFAULT: Final = 20
 SLOWEST_MAX: Final = 100
 """How many of the slowest may be asked for."""
 
+_BODIES_AT_ONCE: Final = 10
+"""So many records are taken from the database at a time in the end: each may have megabytes."""
 _UNASKED: Final = ("id", "id_prefix", "thread_id", "q", "cursor")
 
 _Found: TypeAlias = tuple[int, int, int]
@@ -145,7 +147,7 @@ class SlowestSearch:
         )
         bodies: dict[int, bytes] = {}
         size = 0
-        with connection.execute(statement, execution_options={"yield_per": 1}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": _BODIES_AT_ONCE}) as rows:
             for seq, body in rows:
                 bodies[seq] = body if view is None else view(body)
                 size += len(bodies[seq])
