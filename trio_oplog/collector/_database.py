@@ -78,7 +78,7 @@ class Database:
     @property
     def is_log_long(self) -> bool:
         """Whether SQLite's write-ahead log should be begun anew; ``False`` on PostgreSQL."""
-        return self._file is not None and log_size(self._file) > self._log_may_be
+        return self._log_size > self._log_may_be
 
     def shorten_log(self) -> None:
         """Put what is in SQLite's write-ahead log into the file, and begin the log anew, while nobody of this process reads.
@@ -86,8 +86,11 @@ class Database:
         Where another process reads all the time it stays as it is, and is tried again when it has grown by a quarter.
         """
         begin_log_anew(self.engine)
-        if self._file is not None:
-            self._log_may_be = max(WAL_MAX_BYTES, log_size(self._file) * 5 // 4)
+        self._log_may_be = max(WAL_MAX_BYTES, self._log_size * 5 // 4)
+
+    @property
+    def _log_size(self) -> int:
+        return 0 if self._file is None else log_size(self._file)
 
     def write(self, connection: Connection, rows: list[Row]) -> None:
         """Keep those rows that are not there yet.
