@@ -91,7 +91,7 @@ def tests_lowest(session: nox.Session) -> None:
 
 @nox.session
 def laws(session: nox.Session) -> None:
-    """Look for broken laws with twenty times the budget: what is ours keeps them, what is faulty is caught whatever the seed.
+    """Look for broken laws with ten times the budget: what is ours keeps them, what is faulty is caught whatever the seed.
 
     On one Python, and apart from the tests so that nothing is traced for coverage: this is what takes long.
     """
@@ -103,7 +103,7 @@ def laws(session: nox.Session) -> None:
         "tests/serving/test_fuzz.py",
         "tests/gateway/test_http_peers.py",
         *session.posargs,
-        TRIO_OPLOG_BUDGET="20",
+        TRIO_OPLOG_BUDGET="10",
     )
 
 

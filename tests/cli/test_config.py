@@ -311,6 +311,7 @@ async def test_what_keeps_a_log_from_working_costs_records_only(text: str, probl
     assert done.stderr.decode() == f"trio-oplog: {problem.format(where)}; the server runs, and nothing is recorded\n"
 
 
+@pytest.mark.once
 async def test_the_programs_redact_unless_told_not_to(tmp_path: Path) -> None:
     call = {
         "id": 1,

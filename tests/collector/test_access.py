@@ -272,6 +272,7 @@ steps = st.tuples(
 )
 
 
+@pytest.mark.once
 def test_a_random_walk_with_a_token_for_reading_finds_no_byte_of_a_payload(tmp_path: Path) -> None:
     """Law: whatever a token with the role read asks, no answer has a part of arguments or results."""
 

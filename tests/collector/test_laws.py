@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from trio_oplog.collector import open_store
 from trio_oplog.testing import check_store
+
+pytestmark = pytest.mark.once
 
 
 def test_a_store_on_postgresql_keeps_the_laws(make_database: Callable[..., str]) -> None:

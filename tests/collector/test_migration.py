@@ -149,6 +149,7 @@ async def kill_where_it_stops(url: str, where: str) -> None:
                 await process.wait()
 
 
+@pytest.mark.once
 async def test_a_migration_that_is_killed_ten_times_ends_whole(store_url: str, make_operation: MakeOperation) -> None:
     operations = some_operations(make_operation)
     make_version_1(store_url, operations)

@@ -98,6 +98,7 @@ async def test_nobody_stampedes_while_the_endpoint_is_down_nor_when_it_is_back(
     assert len(endpoint.stored) == len(set(endpoint.stored)) == RATE * (OUTAGE + 2)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("autojump_threshold", [0.001])
 async def test_with_a_spool_nothing_is_lost(
     endpoint, http, secret, make_operation, balanced, tmp_path, autojump_clock, autojump_threshold

@@ -165,6 +165,7 @@ async def test_a_client_that_reads_slowly_slows_the_upstream_down() -> None:
     assert facts(found) == [("cancelled", None)]
 
 
+@pytest.mark.once
 async def test_an_event_of_any_length_passes_is_not_recorded_and_takes_no_memory(tmp_path: Path) -> None:
     piece = b"x" * MIB
 

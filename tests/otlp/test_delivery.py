@@ -350,6 +350,7 @@ OUTAGE = 600
 RATE = 20
 
 
+@pytest.mark.once
 async def test_an_outage_of_ten_minutes_costs_a_spool_nothing(
     make_operation: Callable[..., Operation], tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

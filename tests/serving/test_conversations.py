@@ -41,6 +41,7 @@ def is_heard(status: int, wanted: int, app: str) -> bool:
     return status == wanted
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
 async def test_a_conversation_ends_as_it_must_and_nobody_else_notices(
     conversation: Conversation, served: tuple[Served, str]

@@ -1,6 +1,6 @@
 """Random and mutated requests: whatever comes, the connection ends, the server goes on, and nothing of its own has failed.
 
-The budget of the laws says how many: ``nox -s laws`` gives them about a minute.
+The budget of the laws says how many: ``nox -s laws`` gives them about half a minute.
 """
 
 from __future__ import annotations

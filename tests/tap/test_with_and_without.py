@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import trio
 
 from .conftest import PRELUDE, PYTHON, Program, gone, running, wrapping
@@ -161,6 +162,7 @@ async def observe(kind: Kind, folder: Path, *, wrapped: bool) -> list[Any]:
     return [*seen, (folder / "stderr").read_bytes()]
 
 
+@pytest.mark.once
 async def test_every_kind_of_server_looks_the_same_with_and_without(tmp_path: Path) -> None:
     seen: dict[tuple[str, bool], list[Any]] = {}
     at_once = trio.CapacityLimiter(6)

@@ -17,6 +17,8 @@ from tests.testing.faulty.reference import ReferenceGateway
 from trio_oplog.testing import Law, LawBroken, check_bridge, check_interceptor, check_store, check_submitter
 from trio_oplog.testing._check_interceptor import DEFAULT_EXAMPLES, _sessions_hold, _shared_sessions_hold, search
 
+pytestmark = pytest.mark.once
+
 BUDGET = 30.0
 SEEDS = (1, 20, 300) if TIMES > 1 else (1,)
 

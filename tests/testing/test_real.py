@@ -1,4 +1,4 @@
-"""Our own implementations keep every law: with the budget of the checks, and ``nox -s laws`` gives them twenty times as much."""
+"""Our own implementations keep every law: with the budget of the checks, and ``nox -s laws`` gives them ten times as much."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from trio_oplog.testing import (
     check_store,
     check_submitter,
 )
+
+pytestmark = pytest.mark.once
 
 
 class FrameEnd:
