@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import msgspec
 import trio
-from attrs import fields
+from attrs import asdict, fields, frozen
 from msgspec import Raw
 
 from trio_oplog._errors import ListError, QueryError
@@ -46,26 +46,14 @@ class _Reply(msgspec.Struct):
 _reply = Reader(_Reply)
 
 
-class _Group(msgspec.Struct):
-    value: str | datetime | None
-    count: int
-    errors: int
-    sum_ms: int
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    waits: int
-    waited_ms: int
-    waited_p50_ms: float | None
-    waited_p95_ms: float | None
-    waited_p99_ms: float | None
-
-
-class _TimeGroup(_Group):
+# ``Statistics`` itself cannot be read: JSON does not tell a time from a text.
+@frozen(kw_only=True)
+class _TimeGroup(Statistics):
     value: datetime
 
 
-class _TextGroup(_Group):
+@frozen(kw_only=True)
+class _TextGroup(Statistics):
     value: str | None
 
 
@@ -132,7 +120,7 @@ class ReadClient(ListClient):
         body = await self._fetch_below("/stats", _statistics_parameters(query))
         read = _read_times if query.by in ("hour", "day") else _read_texts
         try:
-            return [Statistics(**msgspec.structs.asdict(group)) for group in read(body).groups]
+            return [Statistics(**asdict(group)) for group in read(body).groups]
         except msgspec.MsgspecError:
             raise ListError("the endpoint's answer holds no statistics") from None
 
