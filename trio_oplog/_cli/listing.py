@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 import trio
 from attrs import evolve
 
@@ -96,7 +95,7 @@ class _Listing:
         """One page, and where the next one begins."""
         page = await readable.page(self._query)
         if self._as_json:
-            print_json(_document(page))
+            print_json(page.document())
             return
         operations = [read_record(body) for body in page.bodies]
         if operations:
@@ -145,9 +144,3 @@ class _Listing:
         if page.next is not None:
             said += f"; there is more: --all, or --cursor {harmless(page.next)}"
         click.echo(said, err=True)
-
-
-def _document(page: Page) -> bytes:
-    more = {"next": page.next, "searched_to": page.searched_to}
-    tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
-    return b'{"operations":[' + b",".join(page.bodies) + b"]" + tail + b"}"

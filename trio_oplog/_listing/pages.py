@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import msgspec
 from attrs import frozen
 
 
@@ -22,6 +24,10 @@ class Page:
     next: str | None
     searched_to: datetime | None = None
 
+    def document(self) -> bytes:
+        """The page as an endpoint answers with it."""
+        return _document(self.bodies, {"next": self.next, "searched_to": self.searched_to})
+
 
 @frozen
 class Slowest:
@@ -35,6 +41,10 @@ class Slowest:
     bodies: list[bytes]
     is_whole: bool = True
 
+    def document(self) -> bytes:
+        """The same as an endpoint answers with it."""
+        return _document(self.bodies, {"incomplete": not self.is_whole})
+
 
 @frozen
 class Arrivals:
@@ -47,3 +57,9 @@ class Arrivals:
 
     records: list[tuple[str, bytes]]
     next: str
+
+
+def _document(bodies: Sequence[bytes], more: Mapping[str, str | datetime | bool | None]) -> bytes:
+    # As they were stored: nothing is read again, and arguments stay the text that they are.
+    tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
+    return b'{"operations":[' + b",".join(bodies) + b"]" + tail + b"}"

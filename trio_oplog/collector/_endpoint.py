@@ -6,19 +6,17 @@ itself stored as an operation before they are sent.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import anyio
 import anyio.to_thread
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from trio_oplog._errors import WireError
-from trio_oplog._listing import ListQuery, read_values
+from trio_oplog._listing import ListQuery, Page, Slowest, read_values
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._audit import AUDIT_WORKSPACE, read_record
 from trio_oplog.collector._bodies import content_type, decode, read_body
@@ -93,21 +91,21 @@ class Endpoint:
         query, payloads = read_list(request.query_params.multi_items())
         read_cursor(query)  # first: one that is none is refused wherever it is used
         if not grant.covers(query.workspace_id):
-            return _operations([], {})
+            return _operations(Page([], None))
         page = await self._store.page(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
         if _tells(query, payloads=payloads):
             await self._put_on_record(request, grant, "list", len(page.bodies))
-        return _operations(page.bodies, {"next": page.next, "searched_to": page.searched_to})
+        return _operations(page)
 
     async def slowest(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/slowest``: the operations that meet the parameters and took longest, the slowest first."""
         query, payloads = read_slowest(request.query_params.multi_items())
         if not grant.covers(query.workspace_id):
-            return _operations([], {})
+            return _operations(Slowest([]))
         found = await self._store.slowest(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
         if _tells(query, payloads=payloads):
             await self._put_on_record(request, grant, "slowest", len(found.bodies))
-        return _operations(found.bodies, {"incomplete": not found.is_whole})
+        return _operations(found)
 
     async def get(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/{id}``: one operation, as it was stored."""
@@ -247,10 +245,8 @@ def _read_nothing(request: Request) -> None:
     read_values(request.query_params.multi_items(), {})
 
 
-def _operations(bodies: Sequence[bytes], more: Mapping[str, str | datetime | bool | None]) -> Response:
-    # As they were stored: nothing is read again, and arguments stay the text that they are.
-    tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
-    return Response(b'{"operations":[' + b",".join(bodies) + b"]" + tail + b"}", media_type="application/json")
+def _operations(found: Page | Slowest) -> Response:
+    return Response(found.document(), media_type="application/json")
 
 
 async def _no_lists() -> AsyncGenerator[list[bytes], None]:
