@@ -23,6 +23,7 @@ import pytest
 import trio
 
 from tests.browser.records import hostile, week
+from tests.npm import install
 from trio_oplog import Operation, _wire
 from trio_oplog.collector import DEFAULT_PATH, Role, open_store
 
@@ -45,17 +46,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(scope="session")
 def axe(pytestconfig: pytest.Config) -> str:
     """The source of axe-core, from npm, kept in pytest's cache."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.fail("the check of accessibility needs npm, and there is none on PATH")
-    folder = Path(str(pytestconfig.cache.mkdir("axe")))  # type: ignore[union-attr]
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.fail(f"npm could not install {AXE}:\n{done.stderr}")
-    return script.read_text(encoding="utf-8")
+    modules = install(pytestconfig, "axe", AXE, options=("--ignore-scripts",))
+    return (modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
