@@ -378,31 +378,34 @@ async def test_one_record_that_the_endpoint_fails_on_does_not_sink_its_neighbour
 
 
 async def test_the_time_limit_of_a_record_ends_its_attempts(secret, make_operation, mock_http, balanced, autojump_clock):
+    attempts = []
+
+    def fail(_):
+        attempts.append(trio.current_time())
+        return httpx.Response(503)
+
     retry = Retry(time_limit=10, base_delay=0.2, max_delay=0.2)
-    began = trio.current_time()
-    async with (
-        mock_http(lambda _: httpx.Response(503)) as http,
-        Client("http://x/", secret, http=http, retry=retry) as client,
-    ):
+    async with mock_http(fail) as http, Client("http://x/", secret, http=http, retry=retry) as client:
         client.submit(make_operation())
         assert not await client.flush(60)
-    assert trio.current_time() - began <= 10
+    # The pauses are by chance: it is given up a moment before the limit or after it, and no attempt is made after it.
+    assert len(attempts) > 1
+    assert attempts[-1] - attempts[0] <= 10
     assert client.statistics().dropped[DropReason.FAILED] == 1
-    assert client.statistics().requests > 1
     assert balanced(client)
 
 
 async def test_the_time_limit_counts_while_somebody_else_probes(secret, make_operation, mock_http, balanced, autojump_clock):
     retry = Retry(time_limit=5, base_delay=1)
-    began = trio.current_time()
     async with (
         mock_http(lambda _: httpx.Response(503, headers={"Retry-After": "60"})) as http,
         Client("http://x/", secret, http=http, concurrency=3, retry=retry) as client,
     ):
         for _ in range(3):
             client.submit(make_operation())
-        assert not await client.flush(30)
-    assert trio.current_time() - began <= 5
+        # Virtual time, and long before the endpoint wants to be asked again.
+        with trio.fail_after(10):
+            assert not await client.flush(30)
     assert client.statistics().dropped[DropReason.FAILED] == 3
     assert balanced(client)
 

@@ -5,7 +5,6 @@ Whatever the seed: ``nox -s laws`` tries three.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -19,17 +18,14 @@ from trio_oplog.testing._check_interceptor import DEFAULT_EXAMPLES, _sessions_ho
 
 pytestmark = pytest.mark.once
 
-BUDGET = 30.0
 SEEDS = (1, 20, 300) if TIMES > 1 else (1,)
 
 
 def caught(check: Any, implementation: Any, laws: set[Law], seed: int) -> None:
-    began = time.monotonic()
     with pytest.raises(LawBroken) as broken:
         check(implementation, seed=seed)
     assert broken.value.law in laws
     assert broken.value.law.value in str(broken.value)
-    assert time.monotonic() - began < BUDGET
 
 
 def named(rows: list[tuple[type[Any], set[Law]]]) -> Any:
