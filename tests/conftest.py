@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trio.testing
 from hypothesis import settings
 
 from tests.unchecked import unchecked
+from tests.virtual import DiskTime
 from trio_oplog import Operation
 
 PAYLOAD = "payload-to-be-seen-nowhere"
@@ -64,4 +66,13 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The programs keep their spools in the user's state folder: not in that of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture
+def disk_time(autojump_clock: trio.testing.MockClock) -> Iterator[None]:
+    """Virtual time stands still while a thread works, so that it does not matter how fast the disk is."""
+    time = DiskTime(autojump_clock)
+    with time.watching():
+        time.passes = True
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.unchecked import unchecked
+from tests.virtual import DiskTime
 from trio_oplog import Client, Operation, Retry, Spool
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -94,7 +94,6 @@ class Deliveries(RuleBasedStateMachine):
     """
 
     spooled = False
-    autojump = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,6 +103,7 @@ class Deliveries(RuleBasedStateMachine):
         self.dropped: set[str] = set()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = trio.testing.MockClock()
+        self.disk_time = DiskTime(self.clock)
         self.running = threading.Event()
         self.thread = threading.Thread(target=lambda: trio.run(self.world, clock=self.clock))
         self.thread.start()
@@ -112,9 +112,10 @@ class Deliveries(RuleBasedStateMachine):
     async def world(self) -> None:
         self.token = trio.lowlevel.current_trio_token()
         self.end = trio.Event()
-        async with trio.open_nursery() as self.nursery:
-            self.running.set()
-            await self.end.wait()
+        with self.disk_time.watching():
+            async with trio.open_nursery() as self.nursery:
+                self.running.set()
+                await self.end.wait()
 
     def do(self, step, *arguments):
         """Take a step in Trio's thread, and wait until it has had all its consequences that take no time."""
@@ -128,12 +129,12 @@ class Deliveries(RuleBasedStateMachine):
 
     @contextmanager
     def time(self) -> Iterator[None]:
-        """Let time pass as soon as nobody has anything else to do."""
-        self.clock.autojump_threshold = self.autojump
+        """Let time pass as soon as nobody has anything else to do, a disk included."""
+        self.disk_time.passes = True
         try:
             yield
         finally:
-            self.clock.autojump_threshold = math.inf
+            self.disk_time.passes = False
 
     def operation(self, size: object) -> Operation:
         name = str(next(self.numbers))
@@ -262,14 +263,13 @@ class Deliveries(RuleBasedStateMachine):
             self.folder.cleanup()
 
     async def finish(self) -> None:
-        """With a good endpoint and all the time it needs, the last client leaves nothing behind."""
+        """With a good endpoint and time enough, the last client leaves nothing behind."""
         await self.leave("quietly")
         self.endpoint.fault = "ok"
         await self.enter()
         with self.time():
-            await self.life.client.flush(60)
-            while (now := self.check()).queued + now.in_flight:  # noqa: ASYNC110 -- the disk may take longer than the clock
-                await trio.sleep(0.1)
+            await self.life.client.flush(600)
+        assert (now := self.check()).queued + now.in_flight == 0
         await self.leave("quietly")
         assert self.check().queued == 0
         await self.options["http"].aclose()
@@ -277,8 +277,6 @@ class Deliveries(RuleBasedStateMachine):
 
 class DeliveriesFromASpool(Deliveries):
     spooled = True
-    # The disk takes real time while the clock jumps: it jumps only when nobody has stirred for a moment.
-    autojump = 0.002
 
 
 # A tenth of what the profile says finds a count that is wrong anywhere: each example is up to thirty steps.
