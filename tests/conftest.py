@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio.testing
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.unchecked import unchecked
 from tests.virtual import DiskTime
@@ -19,7 +19,7 @@ from trio_oplog import Operation
 PAYLOAD = "payload-to-be-seen-nowhere"
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("tests", deadline=None)
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
