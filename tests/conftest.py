@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
 
 from tests.unchecked import unchecked
-from tests.virtual import DiskTime
 from trio_oplog import Operation
+from trio_oplog.testing._time import ThreadsHoldTime
 
 PAYLOAD = "payload-to-be-seen-nowhere"
 
@@ -70,9 +71,6 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def disk_time(autojump_clock: trio.testing.MockClock) -> Iterator[None]:
+async def disk_time(autojump_clock: trio.testing.MockClock) -> None:
     """Virtual time stands still while a thread works, so that it does not matter how fast the disk is."""
-    time = DiskTime(autojump_clock)
-    with time.watching():
-        time.passes = True
-        yield
+    trio.lowlevel.add_instrument(ThreadsHoldTime(autojump_clock, 0))

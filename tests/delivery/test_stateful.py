@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.unchecked import unchecked
-from tests.virtual import DiskTime
 from trio_oplog import Client, Operation, Retry, Spool
+from trio_oplog.testing._time import ThreadsHoldTime
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 STATUSES = ["503", "522", "429", "400", "401", "403", "404", "413", "415"]
@@ -102,20 +103,19 @@ class Deliveries(RuleBasedStateMachine):
         self.submitted: set[str] = set()
         self.dropped: set[str] = set()
         self.folder = tempfile.TemporaryDirectory()
-        self.clock = trio.testing.MockClock()
-        self.disk_time = DiskTime(self.clock)
+        clock = trio.testing.MockClock()
+        self.disk_time = ThreadsHoldTime(clock, math.inf)
         self.running = threading.Event()
-        self.thread = threading.Thread(target=lambda: trio.run(self.world, clock=self.clock))
+        self.thread = threading.Thread(target=lambda: trio.run(self.world, clock=clock, instruments=[self.disk_time]))
         self.thread.start()
         self.running.wait()
 
     async def world(self) -> None:
         self.token = trio.lowlevel.current_trio_token()
         self.end = trio.Event()
-        with self.disk_time.watching():
-            async with trio.open_nursery() as self.nursery:
-                self.running.set()
-                await self.end.wait()
+        async with trio.open_nursery() as self.nursery:
+            self.running.set()
+            await self.end.wait()
 
     def do(self, step, *arguments):
         """Take a step in Trio's thread, and wait until it has had all its consequences that take no time."""
@@ -130,11 +130,11 @@ class Deliveries(RuleBasedStateMachine):
     @contextmanager
     def time(self) -> Iterator[None]:
         """Let time pass as soon as nobody has anything else to do, a disk included."""
-        self.disk_time.passes = True
+        self.disk_time.idle = 0
         try:
             yield
         finally:
-            self.disk_time.passes = False
+            self.disk_time.idle = math.inf
 
     def operation(self, size: object) -> Operation:
         name = str(next(self.numbers))
