@@ -1,4 +1,4 @@
-"""Metrics as the body of a request in OTLP.  Sans-IO.
+"""Step 5: metrics as the body of a request in OTLP.  Sans-IO.
 
 Needs ``opentelemetry-proto``, so it is imported by whoever makes a ``MetricsPusher``, and not before.
 """
