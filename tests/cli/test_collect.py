@@ -188,7 +188,7 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
             check=False,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=60,
             env={**os.environ, "TRIO_OPLOG_SECRET": SECRET},
         )
     assert (done.returncode, done.stderr) == (1, f"trio-oplog: cannot listen on {address}: Address already in use\n")
