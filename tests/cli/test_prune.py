@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import trio
 from click.testing import CliRunner, Result
 
 from trio_oplog import ListQuery, Operation
-from trio_oplog._cli import main
+from trio_oplog._cli import main, prune
 from trio_oplog.collector import open_store
 
 NOW = datetime.now(UTC)
@@ -60,6 +60,18 @@ def on_record(url: str) -> list[tuple[str, date, str | None]]:
         (each["user_id"], date.fromisoformat(each["arguments"]["before"]), each["arguments"].get("workspace_id"))
         for each in found
     ]
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the day might end between the making of an operation and its deletion."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return NOW
+
+    monkeypatch.setattr(prune, "datetime", Clock)
 
 
 @pytest.fixture
