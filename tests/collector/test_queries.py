@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
@@ -93,7 +93,7 @@ def test_a_store_answers_like_one_that_was_written_for_clarity_alone(store_url: 
     monkeypatch.setattr(_pages, "SCANNED_AT_ONCE", 3)
 
     @given(batches=st.lists(st.lists(operations, max_size=12), max_size=3), asked=st.lists(queries, min_size=1, max_size=6))
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40)
     def holds_for(batches: list[list[Operation]], asked: list[ListQuery]) -> None:
         # A world of its own within the one database: PostgreSQL takes long to make one.
         world = f"{next(numbers)} "
@@ -506,7 +506,7 @@ def test_records_and_what_is_counted_of_them_agree_exactly(store_url: str) -> No
         again=st.lists(st.tuples(st.integers(0, 3), moments, st.booleans()), max_size=3),
         pruned=st.none() | names,
     )
-    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=8)
     def holds_for(batches: list[list[Operation]], again: list[tuple[int, datetime, bool]], pruned: str | None) -> None:
         world = f"{next(numbers)} "
         mine = [[evolve(each, workspace_id=world + each.workspace_id) for each in batch] for batch in batches]

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.collector.serving import client_of
@@ -51,7 +51,7 @@ def test_the_slowest_are_those_of_a_sort_of_all(store_url: str, monkeypatch: pyt
         asked=st.lists(queries, min_size=1, max_size=5),
         before=st.none() | moments,
     )
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25)
     def holds_for(batch: list[Operation], asked: list[ListQuery], before: datetime | None) -> None:
         world = f"{next(numbers)} "  # within the one database: PostgreSQL takes long to make one
 
