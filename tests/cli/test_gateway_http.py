@@ -160,12 +160,12 @@ async def test_a_captured_session_of_exchanges_replays_to_the_same_operations(tm
     [
         ("", "holds no header fields"),
         ("# nothing\n", "holds no header fields"),
-        ("Authorization: Bearer hunter2\nhunter2", "line 2 must be"),
-        ("hunter2: \n", "line 1 must be"),
-        ("a b: hunter2\n", "line 1 must be"),
-        ("a: hunter2\x00\n", "line 1 must be"),
-        (": hunter2\n", "line 1 must be"),
-        ("Content-Length: 5\n", "line 1: Content-Length is not for a file to say"),
+        ("Authorization: Bearer hunter2\nhunter2", "line 2 of {file} must be"),
+        ("hunter2: \n", "line 1 of {file} must be"),
+        ("a b: hunter2\n", "line 1 of {file} must be"),
+        ("a: hunter2\x00\n", "line 1 of {file} must be"),
+        (": hunter2\n", "line 1 of {file} must be"),
+        ("Content-Length: 5\n", "line 1 of {file}: Content-Length is not for a file to say"),
     ],
 )
 def test_a_file_that_holds_no_headers_is_refused_and_not_quoted(
@@ -174,7 +174,7 @@ def test_a_file_that_holds_no_headers_is_refused_and_not_quoted(
     file = tmp_path / "headers"
     file.write_text(text)
     said = wrong(["--upstream", "http://x/mcp", "--upstream-header-file", str(file)], capsys)
-    assert problem in said
+    assert problem.format(file=file) in said
     assert "hunter2" not in said
 
 

@@ -79,6 +79,20 @@ class Recording(NamedTuple):
         return self.dest is not None or not takers
 
 
+class Origin(NamedTuple):
+    """Where a command reads from, as ``--from`` and what goes with it say.
+
+    Attributes:
+        dest: The store or the endpoint; ``None`` for the user's own store.
+        secret_file: The file with the endpoint's secret, where one was named.
+        ca_file: What an ``https`` endpoint is verified with, where that was named.
+    """
+
+    dest: str | None
+    secret_file: Path | None
+    ca_file: Path | None
+
+
 def destination(text: str) -> str:
     """A destination; only its scheme is looked at.
 
@@ -137,8 +151,13 @@ def workspace_option(command: F) -> F:
     return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
 
 
-def from_option(command: F) -> F:
-    """The option ``--from``, with what opens the way there: for every command that reads."""
+def from_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--from``, with what opens the way there; the command gets them as ``origin``, which is an ``Origin``."""
+
+    @wraps(command)
+    def run(*, source_of: str | None, secret_file: Path | None, ca_file: Path | None, **values: Any) -> Any:
+        return command(origin=Origin(source_of, secret_file, ca_file), **values)
+
     where = click.option(
         "--from",
         "source_of",
@@ -146,7 +165,7 @@ def from_option(command: F) -> F:
         type=destination,
         help="http(s)://..., sqlite:///path or postgresql://...; else your own store.",
     )
-    return where(secret_option(ca_file_option(command)))
+    return where(secret_option(ca_file_option(run)))
 
 
 def json_option(command: F) -> F:
