@@ -50,19 +50,22 @@ def command(
     A FILE is there when all of it is; until then its name ends in .part.  Parquet needs the extra 'parquet'.
     """
     path = None if output in (None, _STDOUT) else output
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        problem = "is a folder" if path.is_dir() else "would lie in a folder that is not there"
+        raise click.BadParameter(f"{path} {problem}.", param_hint="--output")
     if path is None and chosen == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: name a file with --output.")
     if chosen == "parquet":
         _check_parquet()
     query = filters.list_query(utc=utc, workspace_id=workspace, limit=LIMIT_MAX, cursor=cursor)
-    problem: click.UsageError | None = None
+    mistake: click.UsageError | None = None
     try:
         with _open(path) as file:
             count = trio.run(_export, query, origin, file, chosen)
     except QueryError as error:
-        problem = usage_error(error)
-    if problem is not None:
-        raise problem
+        mistake = usage_error(error)
+    if mistake is not None:
+        raise mistake
     if path is not None:
         click.echo(f"{counted(count, 'operation')} in {path}", err=True)
 

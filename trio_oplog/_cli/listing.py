@@ -30,7 +30,7 @@ _FOLLOWED: Final = 10
 @from_options
 @workspace_option
 @filter_options()
-@click.option("--id", "operation_id", metavar="ID", help="Only this one.")
+@click.option("--id", "operation_id", metavar="ID", help="Only this one, by its whole ID; 'show' takes a beginning.")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), help=f"At most so many, {LIMIT_DEFAULT} unless said; a page of --all."
 )
@@ -117,6 +117,8 @@ class _Listing:
             page = await readable.page(self._query)
             seen = {read_record(body).id for body in page.bodies}
             self._print(page.bodies[::-1])
+            if not page.bodies:
+                click.echo(f"nothing yet in the workspace {harmless(self._query.workspace_id)}; waiting, until Ctrl-C", err=True)
             async for bodies in lists:
                 # What arrived in between may be in both.
                 self._print([body for body in bodies if read_record(body).id not in seen])

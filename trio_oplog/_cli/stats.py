@@ -14,7 +14,7 @@ from trio_oplog._cli.destination import open_readable
 from trio_oplog._cli.filters import Filters, filter_options
 from trio_oplog._cli.layout import Cell, Column, Layout
 from trio_oplog._cli.options import Origin, from_options, json_option, utc_option, workspace_option
-from trio_oplog._cli.output import make_console, on_one_line, print_json
+from trio_oplog._cli.output import harmless, make_console, on_one_line, print_json
 from trio_oplog._cli.table import as_duration
 from trio_oplog._cli.times import in_zone
 from trio_oplog._listing import STATISTICS_GROUPS, Statistics, StatisticsQuery
@@ -53,7 +53,7 @@ def command(
     elif groups:
         _print(groups, by, utc=utc)
     else:
-        click.echo("there is nothing to count", err=True)
+        click.echo(f"there is nothing to count in the workspace {harmless(workspace)}", err=True)
 
 
 async def _fetch(query: StatisticsQuery, origin: Origin) -> list[Statistics]:

@@ -26,6 +26,8 @@ def command(
         return
     for name in names:
         click.echo(harmless(name))
+    if not names:
+        click.echo("there is no workspace yet: one appears with its first record", err=True)
 
 
 async def _fetch(origin: Origin) -> list[str]:
