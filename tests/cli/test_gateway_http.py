@@ -192,6 +192,8 @@ def test_headers_are_taken_as_they_stand(tmp_path: Path) -> None:
         (["--upstream", "ftp://user:hunter2@x"], "must be an address that begins with http://, https://, ws:// or wss://"),
         (["--upstream", "http://x", "--upstream-header-file", "/no/such/file"], "cannot be read"),
         (["--upstream", "ws://x", "--upstream-header-file", "/no/such/file"], "--upstream-header-file is for"),
+        (["--upstream", "ws://x", "--upstream-ca-file", "/no/such/file"], "--upstream-ca-file is for"),
+        (["--upstream", "https://x", "--upstream-ca-file", "/no/such/file"], "/no/such/file cannot be read"),
         (["--listen", "0.0.0.0:0", "--upstream", "http://x"], "--tokens"),
     ],
 )

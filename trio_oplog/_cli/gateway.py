@@ -13,15 +13,14 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from trio_oplog._address import check_url
 from trio_oplog._cli.account import counted
 from trio_oplog._cli.delivery import make_config
-from trio_oplog._cli.headers import read_headers
 from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told
-from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.options import Recording, UpstreamServer, recording_options, upstream_options
 from trio_oplog._cli.otlp import resource
 from trio_oplog._cli.outlets import Outlets, open_outlets
 from trio_oplog._cli.recorded import Captures, open_captures
+from trio_oplog._cli.upstream import read_upstream
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._metrics import of_gateway
 from trio_oplog.gateway import (
@@ -72,14 +71,9 @@ class _Front(NamedTuple):
 
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8086", show_default=True, help="Where; port 0 for any.")
-@click.option(
-    "--upstream", metavar="URL", help="The server that clients are put through to: http(s)://.../mcp, ws://... or wss://..."
-)
-@click.option(
-    "--upstream-header-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Headers for an http(s) server instead of the client's, such as its token; one a line, 'Name: value'.",
+@upstream_options(
+    "The server that clients are put through to: http(s)://.../mcp, ws://... or wss://...",
+    "Headers for an http(s) server instead of the client's, such as its token; one a line, 'Name: value'.",
 )
 @click.option(
     "--tokens",
@@ -125,8 +119,7 @@ class _Front(NamedTuple):
 @click.argument("words", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def command(
     listen: str,
-    upstream: str | None,
-    upstream_header_file: Path | None,
+    upstream: UpstreamServer,
     tokens: Path | None,
     recording: Recording,
     metrics: str | None,
@@ -150,10 +143,8 @@ def command(
     shown = None if metrics is None else read_address(metrics, option="--metrics", example="127.0.0.1:9464")
     authenticator = _authenticator(host, tokens, recording)
     limits = _Limits(origins, max_connections, max_frame, handshake_timeout, grace)
-    if upstream is not None and upstream.startswith(_HTTP):
-        front = _http_front(upstream, upstream_header_file, words, authenticator, recording, limits)
-    else:
-        front = _websocket_front(upstream, upstream_header_file, words, authenticator, recording, limits)
+    make_front = _http_front if (upstream.url or "").startswith(_HTTP) else _websocket_front
+    front = make_front(upstream, words, authenticator, recording, limits)
 
     async def serve(captures: Captures | None) -> None:
         with ExitStack() as stack:
@@ -172,8 +163,7 @@ def command(
 
 
 def _http_front(
-    upstream: str,
-    header_file: Path | None,
+    upstream: UpstreamServer,
     words: Sequence[str],
     authenticator: Authenticator,
     recording: Recording,
@@ -182,16 +172,17 @@ def _http_front(
     if words:
         raise click.UsageError("Name one server: --upstream URL, or -- COMMAND.")
     config = make_config(recording, "http")
-    headers = [] if header_file is None else read_headers(header_file, "--upstream-header-file")
+    url, headers = read_upstream(upstream)
 
     def make(outlets: Outlets, captures: Captures | None) -> HTTPGateway:
         return HTTPGateway(
-            upstream,
+            str(url),
             authenticator,
             outlets.submitter,
             config,
             list_client=outlets.list_client,
             headers=headers,
+            ca_file=upstream.ca_file,
             max_connections=limits.max_connections,
             max_body=limits.max_frame,
             handshake_timeout=limits.handshake_timeout,
@@ -200,25 +191,20 @@ def _http_front(
             observe=None if captures is None else captures.watch_exchanges().watch,
         )
 
-    try:
-        path = check_url(upstream).path
-    except ConfigError as error:
-        raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
-    return _Front(make, ("http://", path), "request")
+    return _Front(make, ("http://", url.path), "request")
 
 
 def _websocket_front(
-    upstream: str | None,
-    header_file: Path | None,
+    upstream: UpstreamServer,
     words: Sequence[str],
     authenticator: Authenticator,
     recording: Recording,
     limits: _Limits,
 ) -> _Front:
-    if header_file is not None:
-        raise click.UsageError("--upstream-header-file is for an --upstream that is http:// or https://.")
+    if upstream.files:
+        raise click.UsageError(f"{upstream.files[0]} is for an --upstream that is http:// or https://.")
     config = make_config(recording, "websocket")
-    servers = _upstream(upstream, words, limits)
+    servers = _upstream(upstream.url, words, limits)
 
     def make(outlets: Outlets, captures: Captures | None) -> Gateway:
         return Gateway(
