@@ -137,7 +137,7 @@ def command(
     standard input and output.
 
     SIGTERM or Ctrl-C ends every connection (WebSockets with 1001) and delivers what is on record; a second one does not wait
-    for the connections.  SIGHUP reads the file of tokens again.
+    for the connections.  SIGHUP reads the files of tokens and of headers again.
     """
     host, port = read_address(listen, example="127.0.0.1:8086")
     shown = None if metrics is None else read_address(metrics, option="--metrics", example="127.0.0.1:9464")
@@ -155,7 +155,7 @@ def command(
                 stack.enter_context(_deaf())
                 outlets.sources.append(lambda: of_gateway(gateway.statistics()))
                 async with _showing_metrics(shown, outlets):
-                    await _serve(gateway, host, port, front.url, partial(_reload, authenticator, tokens))
+                    await _serve(gateway, host, port, front.url, partial(_reload, gateway, authenticator, tokens, upstream))
             click.echo(_summary(gateway, front.client, outlets), err=True)
 
     with open_captures(recording.capture) as captures:
@@ -279,17 +279,25 @@ async def _serve(
         await serve_until_told(gateway, partial(gateway.serve, listeners), signals, started, reload)
 
 
-def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
-    """Read the file of tokens again; one that is broken changes nothing."""
-    if tokens is None or not isinstance(authenticator, TokenFile):
-        click.echo("SIGHUP: there is no file of tokens to read again", err=True)
-        return
-    try:
-        authenticator.replace(TokenFile.read(tokens))
-    except TokenFileError as error:
-        click.echo(f"SIGHUP: {error}; the tokens stay as they were", err=True)
-    else:
-        click.echo("SIGHUP: the tokens were read again", err=True)
+def _reload(gateway: Gateway | HTTPGateway, authenticator: Authenticator, tokens: Path | None, upstream: UpstreamServer) -> None:
+    """Read the files of tokens and of headers again; one that is broken changes nothing."""
+    said = []
+    if tokens is not None and isinstance(authenticator, TokenFile):
+        try:
+            authenticator.replace(TokenFile.read(tokens))
+        except TokenFileError as error:
+            said.append(f"{error}; the tokens stay as they were")
+        else:
+            said.append("the tokens were read again")
+    if isinstance(gateway, HTTPGateway) and upstream.header_file is not None:
+        try:
+            gateway.replace_headers(read_upstream(upstream)[1])
+        except click.BadParameter as error:
+            said.append(f"{error.message.rstrip('.')}; the headers stay as they were")
+        else:
+            said.append("the headers were read again")
+    for each in said or ["there is no file of tokens or headers to read again"]:
+        click.echo(f"SIGHUP: {each}", err=True)
 
 
 @asynccontextmanager

@@ -114,6 +114,7 @@ class HTTPGateway:
         self._tap = HttpTap(submitter, config, max_message=max_body)
         self._connections = Connections(tls_for(upstream, ca_file))
         proxy = HTTPProxy(url, self._connections, headers=own, withheld=[name.encode() for name in withheld], max_body=max_body)
+        self._upstream, self._proxy = upstream, proxy
         self._app = ObservedApp(proxy if list_client is None else HTTPLists(proxy, list_client), self._begin_exchange)
         self._front = HTTPFront(self._put_through, authenticator, origins=origins)
         limits = HTTPLimits(max_connections=max_connections, head_timeout=handshake_timeout)
@@ -121,6 +122,10 @@ class HTTPGateway:
         self._observe = observe
         self._upstream_failures = 0
         self._is_upstream_gone = False
+
+    def replace_headers(self, headers: Headers) -> None:
+        """Send other headers to the upstream, from the next request on, such as a new token; see ``headers``."""
+        self._proxy.replace_headers(headers_for(self._upstream, headers))
 
     def __repr__(self) -> str:
         statistics = self._server.statistics()
