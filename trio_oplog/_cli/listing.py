@@ -140,4 +140,6 @@ class _Listing:
             said += f", searched back to {in_zone(page.searched_to, utc=self._utc).isoformat(' ', 'seconds')}"
         if page.next is not None:
             said += f"; there is more: --all, or --cursor {harmless(page.next)}"
+        if not count and self._query == ListQuery(workspace_id=self._query.workspace_id, limit=self._query.limit):
+            said += "; 'trio-oplog workspaces' shows which there are"
         click.echo(said, err=True)
