@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import click
@@ -14,8 +13,8 @@ import trio
 from trio_oplog._cli.destination import open_readable
 from trio_oplog._cli.filters import Filters, filter_options
 from trio_oplog._cli.layout import Cell, Column, Layout
-from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
-from trio_oplog._cli.output import make_console, on_one_line, print_json
+from trio_oplog._cli.options import Origin, from_options, json_option, utc_option, workspace_option
+from trio_oplog._cli.output import harmless, make_console, on_one_line, print_json
 from trio_oplog._cli.table import as_duration
 from trio_oplog._cli.times import in_zone
 from trio_oplog._listing import STATISTICS_GROUPS, Statistics, StatisticsQuery
@@ -27,7 +26,7 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
 @click.command("stats")
-@from_option
+@from_options
 @workspace_option
 @click.option("--by", type=click.Choice(list(_GROUP_OF)), default="tool", show_default=True, help="What to count by.")
 @filter_options(counts=True)
@@ -35,10 +34,8 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 @json_option
 def command(
     *,
-    source_of: str | None,
+    origin: Origin,
     workspace: str,
-    secret_file: Path | None,
-    ca_file: Path | None,
     by: str,
     filters: Filters,
     utc: bool,
@@ -50,19 +47,17 @@ def command(
     --user and '--by user' go with times and --errors only.
     """
     query = filters.statistics_query(utc=utc, workspace_id=workspace, by=_GROUP_OF[by])
-    groups = trio.run(_fetch, query, source_of, secret_file, ca_file)
+    groups = trio.run(_fetch, query, origin)
     if as_json:
         print_json(msgspec.json.encode({"by": query.by, "groups": groups}))
     elif groups:
         _print(groups, by, utc=utc)
     else:
-        click.echo("there is nothing to count", err=True)
+        click.echo(f"there is nothing to count in the workspace {harmless(workspace)}", err=True)
 
 
-async def _fetch(
-    query: StatisticsQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None
-) -> list[Statistics]:
-    async with open_readable(source_of, secret_file, ca_file) as readable:
+async def _fetch(query: StatisticsQuery, origin: Origin) -> list[Statistics]:
+    async with open_readable(origin) as readable:
         return await readable.statistics(query)
 
 

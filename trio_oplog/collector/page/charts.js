@@ -47,7 +47,7 @@ export function overTime(bars, { isHours, go }) {
         const red = bar.errors && Math.max(y(0) - y(bar.errors), 1.5);
         return s(
           "g",
-          { class: "bar", pointerenter: () => tell(bar), click: () => bar.count && go(bar) },
+          { class: bar.count ? "bar" : "bar empty", pointerenter: () => tell(bar), click: () => bar.count && go(bar) },
           s("rect", { class: "hit", x, y: TOP, width: step, height }),
           s("rect", { class: "good", x, y: y(0) - tall, width: wide, height: Math.max(tall - red, 0) }),
           s("rect", { class: "bad", x, y: y(0) - red, width: wide, height: red }),

@@ -46,7 +46,7 @@ export function mountOverview(main, context) {
       left.length > 0 && h("p", { class: "blind" }, `Counts cannot be narrowed by ${left.map((name) => UNCOUNTED[name]).join(" or ")}: the overview shows all of them.`),
       figures,
       card("Calls over time", places.time),
-      card("Tools", places.tools, h("p", { class: "help" }, "The bar goes from the median to the 99th percentile, the dark part to the 95th.")),
+      card("Tools", places.tools, h("p", { class: "help" }, "The bar goes from the median to the 99th percentile, the strong part to the 95th.")),
       h("div", { class: "columns" }, card("Outcomes", places.outcomes), card("People", places.people)),
       card("Slowest calls", places.slowest),
       card("Approvals", places.approvals),
@@ -55,7 +55,12 @@ export function mountOverview(main, context) {
       try {
         await work(place);
       } catch (error) {
-        context.fail(error, place, load);
+        if (error.status !== 0) {
+          context.fail(error, place, load);
+          return;
+        }
+        stop.abort();
+        context.fail(error, body, load); // once, and not in each of the cards
       }
     };
     const stats = async (by, more = {}) => (await getJson("/stats", { ...asked, ...more, by }, { signal })).groups;
