@@ -141,7 +141,7 @@ async def settle(url: str) -> Counter[int]:
             for by, value_of in (("tool", lambda each: each.tool), ("user_id", lambda each: each.user_id), ("day", day_of)):
                 counted = {
                     group.value: (group.count, group.errors, group.sum_ms, group.waits, group.waited_ms)
-                    for group in await store.statistics(StatisticsQuery(workspace_id=workspace, by=by))
+                    for group in (await store.statistics(StatisticsQuery(workspace_id=workspace, by=by))).groups
                 }
                 expected: dict[object, list[int]] = {}
                 for record in records:
