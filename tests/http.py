@@ -12,6 +12,9 @@ from trio_oplog._delivery.request import Body
 from trio_oplog._serving import HTTPServer
 from trio_oplog._serving.lifespan import ASGIApp
 
+PATIENCE = 60.0
+"""How long a test waits for an answer, in seconds: only what hangs takes so long."""
+
 
 async def send_in_one_piece(request: httpx.Request) -> None:
     """What httpx sends is abandoned half-way when the server goes away; then Trio warns, in whatever test happens to run."""
@@ -23,8 +26,10 @@ def http_client(**options: Any) -> httpx.AsyncClient:
     """A client for servers that are killed, reset or left in the middle of a request.
 
     Plain HTTP on loopback needs neither a proxy of the environment nor certificates, which take longer to load than a request.
+    A busy machine may take longer for an answer than the 5 seconds that httpx waits by itself.
     """
     trusts_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    options = {"timeout": PATIENCE, **options}
     return httpx.AsyncClient(trust_env=False, verify=trusts_nobody, event_hooks={"request": [send_in_one_piece]}, **options)
 
 

@@ -23,11 +23,11 @@ class Outcome(StrEnum):
     TOOL_ERROR = "tool_error"
     """The tool ran and said that it failed."""
     FAILED = "failed"
-    """An item ended with the status ``failed``, or with one that this version does not know."""
+    """An item, a task or an agent's call ended as ``failed``, or an item with a status that this version does not know."""
     DECLINED = "declined"
-    """Somebody refused to let the item run."""
+    """Somebody refused to let the call run."""
     INTERRUPTED = "interrupted"
-    """The turn ended before the item did."""
+    """The turn or the prompt that the call belongs to ended before the call did."""
     CANCELLED = "cancelled"
     """The client took the call back."""
     UNANSWERED = "unanswered"
@@ -276,7 +276,7 @@ def shrink(operation: Operation) -> Operation:
 
 
 class Submitter(Protocol):
-    """Whoever takes finished operations: a ``Client``, a test, a tee."""
+    """Anything that accepts finished operations, such as a ``Client``, a ``tee`` of several, or a test double."""
 
     def submit(self, operation: Operation, /) -> None:
         """Take one operation.  Must not block and must not raise."""

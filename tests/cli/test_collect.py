@@ -19,7 +19,7 @@ import trio
 from attrs import evolve
 from click.testing import CliRunner, Result
 
-from tests.http import http_client
+from tests.http import PATIENCE, http_client
 from trio_oplog import ListClient, ListQuery, Operation, _wire
 from trio_oplog._cli import main
 from trio_oplog._cli.table import read_reply
@@ -82,7 +82,7 @@ async def collector(store: Path, *options: str | Path) -> AsyncIterator[tuple[tr
 async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Path, number: signal.Signals) -> None:
     async with collector(tmp_path / "log") as (process, url), http_client(headers=JSON) as http:
         assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
-        [listed] = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
+        [listed] = read_reply(await ListClient(url, SECRET, timeout=PATIENCE).fetch(ListQuery(workspace_id="ws")))
         assert listed.id == "id-1"
         # The connection is still open: it must not hold up the end.
         process.send_signal(number)
@@ -92,7 +92,10 @@ async def test_it_stores_and_lists_until_a_signal_and_leaves_with_0(tmp_path: Pa
 async def test_it_serves_over_tls(tmp_path: Path) -> None:
     trusts = ssl.create_default_context(cafile=str(CERTIFICATE))
     options = ("--tls-certificate", CERTIFICATE, "--tls-key", KEY)
-    async with collector(tmp_path / "log", *options) as (process, url), httpx.AsyncClient(verify=trusts, headers=JSON) as http:
+    async with (
+        collector(tmp_path / "log", *options) as (process, url),
+        httpx.AsyncClient(verify=trusts, headers=JSON, timeout=PATIENCE) as http,
+    ):
         assert url.startswith("https://")
         assert (await http.post(url, content=_wire.encode(operation(1)))).status_code == 201
         process.send_signal(signal.SIGTERM)
@@ -107,7 +110,7 @@ async def test_what_is_older_than_it_keeps_is_deleted_while_it_serves(tmp_path: 
         with trio.fail_after(60):
             while [each.id for each in listed] != ["id-2"]:
                 await trio.sleep(0.01)
-                listed = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws")))
+                listed = read_reply(await ListClient(url, SECRET, timeout=PATIENCE).fetch(ListQuery(workspace_id="ws")))
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 
@@ -158,7 +161,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
             process.kill()
         acknowledged |= acknowledged_before
     async with collector(tmp_path / "log") as (process, url):
-        listed = read_reply(await ListClient(url, SECRET).fetch(ListQuery(workspace_id="ws", limit=1000)))
+        listed = read_reply(await ListClient(url, SECRET, timeout=PATIENCE).fetch(ListQuery(workspace_id="ws", limit=1000)))
     assert acknowledged <= {shown.id for shown in listed}
     # Nothing twice, and no more than what was on its way when the process died.
     assert len(listed) == len({shown.id for shown in listed}) <= len(acknowledged) + 8
@@ -185,7 +188,7 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
             check=False,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=60,
             env={**os.environ, "TRIO_OPLOG_SECRET": SECRET},
         )
     assert (done.returncode, done.stderr) == (1, f"trio-oplog: cannot listen on {address}: Address already in use\n")

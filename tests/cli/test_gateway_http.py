@@ -61,7 +61,7 @@ async def test_clients_use_the_url_that_is_printed_and_sigterm_ends_with_a_repor
             assert running.url.startswith("http://127.0.0.1:")
             assert running.url.endswith("/a/mcp")
             assert (await client.post(running.url, content=call())).content == result(1)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while not json.loads((await client.post(running.url, content=LIST)).content)["result"]["operations"]:  # noqa: ASYNC110
                     await trio.sleep(0.05)
             running.process.send_signal(signal.SIGTERM)

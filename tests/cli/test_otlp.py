@@ -24,6 +24,7 @@ from websockets.trio.client import connect
 from tests.cli.test_gateway import ANSWER, gateway
 from tests.cli.test_gateway import CALL as CALL_TEXT
 from tests.cli.test_wrap import CALL, ECHO, PYTHON, run, stored
+from tests.http import PATIENCE
 from tests.otlp.expecting import plain_attributes
 from tests.otlp.receiver import base, content, log_records, spans
 from trio_oplog._cli import main
@@ -160,7 +161,7 @@ async def test_prometheus_reads_the_metrics_of_a_gateway_on_a_port_of_their_own(
         async with process.stderr:
             metrics = (await read_line(process.stderr)).removeprefix("metrics on ")
             url = (await read_line(process.stderr)).split()[-1]
-            async with connect(url, proxy=None) as client, httpx.AsyncClient(trust_env=False) as http:
+            async with connect(url, proxy=None) as client, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
                 await client.send(CALL_TEXT)
                 while (samples := read(await http.get(metrics)))["trio_oplog_calls_open"] != 1:  # noqa: ASYNC110 -- as below
                     await trio.sleep(0.01)
@@ -174,7 +175,7 @@ async def test_prometheus_reads_the_metrics_of_a_gateway_on_a_port_of_their_own(
 
 
 async def get(url: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         return await http.get(url)
 
 

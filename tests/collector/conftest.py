@@ -16,8 +16,19 @@ import psycopg
 import pytest
 
 from trio_oplog import Operation
+from trio_oplog.collector import Store, _store
 
 BEGINNING = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _time_enough() -> Iterator[None]:
+    """Searches find all that there is, however busy the machine: those that are to run out of time say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_store, "SEARCH_BUDGET", 60.0)
+        for method in (Store.page, Store.slowest):
+            patch.setitem(method.__kwdefaults__, "budget", 60.0)
+        yield
 
 
 @pytest.fixture

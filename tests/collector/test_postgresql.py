@@ -236,7 +236,7 @@ async def test_two_batches_are_written_at_once_and_nobody_hears_of_one_before_it
         return other
 
     async def until(holds: Callable[[], bool]) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not holds():  # noqa: ASYNC110 -- what others do in the server sets no event
                 await trio.sleep(0.01)
 

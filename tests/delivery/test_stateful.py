@@ -130,11 +130,11 @@ class Deliveries(RuleBasedStateMachine):
     @contextmanager
     def time(self) -> Iterator[None]:
         """Let time pass as soon as nobody has anything else to do, a disk included."""
-        self.disk_time.idle = 0
+        self.disk_time.set_idle(0)
         try:
             yield
         finally:
-            self.disk_time.idle = math.inf
+            self.disk_time.set_idle(math.inf)
 
     def operation(self, size: object) -> Operation:
         name = str(next(self.numbers))

@@ -39,7 +39,7 @@ async def test_the_live_demo_shows_each_of_its_calls_and_says_how_to_look_at_the
         said = b""
         while not (link := re.search(rb"open (http://\S+)/#code=\S+\n", said)):
             said += await page.stderr.receive_some()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             answer_of_page = await http.get(link[1].decode())
         assert (answer_of_page.status_code, "<html" in answer_of_page.text) == (200, True)
         page.terminate()

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import ClientConnection, connect
 from websockets.trio.server import ServerConnection
 
+from tests.http import PATIENCE
 from trio_oplog import Config, ConfigError, ListClient
 from trio_oplog.gateway import (
     Anyone,
@@ -302,7 +303,7 @@ async def test_a_client_that_says_nothing_is_cut_off(recorder: Recorder) -> None
 
 
 async def test_what_is_no_websocket_handshake_is_refused(recorder: Recorder) -> None:
-    async with in_front_of(answer_calls, recorder) as gateway, httpx.AsyncClient(trust_env=False) as http:
+    async with in_front_of(answer_calls, recorder) as gateway, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         response = await http.get(gateway.url.replace("ws:", "http:"))
     assert response.status_code == 426
     assert gateway.gateway.statistics().accepted == 0

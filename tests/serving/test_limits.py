@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+import trio.lowlevel
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.peer import EOF, PLENTY, STATUS, converse, echo, read_all, read_body, read_until, request, reset, serving
 from tests.serving.test_streaming import CHUNKED, POST, START, part
@@ -29,9 +30,13 @@ def test_a_limit_is_more_than_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", request()[:-2], b"\r\n\r\n"])
-async def test_a_client_that_does_not_come_out_with_its_first_request_is_cut_off(said: bytes) -> None:
-    async with serving(echo, limits=HTTPLimits(head_timeout=10 * SOON, idle_timeout=NEVER)) as served:
-        answer = await served.ask(said)
+async def test_a_client_that_does_not_come_out_with_its_first_request_is_cut_off(said: bytes, mock_clock: MockClock) -> None:
+    async with serving(echo, limits=HTTPLimits(idle_timeout=NEVER)) as served, await served.connect() as stream:
+        await stream.send_all(said)
+        while not (waiting := served.server._waiting) or (said.strip() and next(iter(waiting))._is_idle):
+            await trio.lowlevel.checkpoint()
+        mock_clock.jump(HTTPLimits().head_timeout)
+        answer = await read_all(stream)
         assert answer == b"" if not said.strip() else answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert served.server.statistics().timeouts == bool(said.strip())
 

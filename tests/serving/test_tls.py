@@ -13,6 +13,7 @@ import httpx
 import pytest
 import trio
 
+from tests.http import PATIENCE
 from tests.serving.peer import PLENTY, descriptors, echo, for_requests, read_all, read_until, request
 from tests.serving.test_limits import busy
 from trio_oplog import ConfigError
@@ -49,7 +50,7 @@ async def test_a_client_is_served_and_the_app_knows_that_it_is_https() -> None:
         schemes.append(scope["scheme"])
         await echo(scope, receive, send)
 
-    async with serving(app) as (_, port), httpx.AsyncClient(trust_env=False, verify=TRUSTS) as http:
+    async with serving(app) as (_, port), httpx.AsyncClient(trust_env=False, verify=TRUSTS, timeout=PATIENCE) as http:
         for body in (b"one", bytes(1_000_000)):
             assert (await http.post(f"https://127.0.0.1:{port}/", content=body)).content == body
     assert schemes[-2:] == ["https", "https"]

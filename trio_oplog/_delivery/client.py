@@ -44,7 +44,7 @@ class Client:
         async with Client("https://agentserver/internal/operations", secret) as client:
             client.submit(operation)
 
-    Submitting never waits and never raises: it puts the operation into a bounded memory channel, and tasks in the client's own
+    Submitting never waits and never raises: it puts the operation into a bounded queue in memory, and tasks in the client's own
     nursery take it from there and POST it.  Leaving the block delivers what is left for at most ``drain_timeout`` seconds,
     however the block ended, and lets the block's exception out as it is.  Enter and leave it in the same task, once.
 
@@ -53,7 +53,7 @@ class Client:
             ``protocol``.
         secret: The value of the header ``X-Internal-Secret``; visible ASCII.  It is in no log line and no repr.  There must be
             one, but for an ``Otlp``, which has headers of its own.
-        capacity: The most operations that wait in the channel in memory; at least 1.  ``None`` means 1 024 without a spool.
+        capacity: The most operations that wait in the queue in memory; at least 1.  ``None`` means 1 024 without a spool.
             With one it means as many as ``queue_bytes`` allow, so that thousands that are submitted at once wait in memory
             for the moment that the spool takes to commit them.
         protocol: What the endpoint speaks: an ``Otlp``; ``None`` for the collector's own JSON.
@@ -72,7 +72,7 @@ class Client:
         queue_bytes: The most bytes that wait in memory, by estimate; at least 4096.
         record_max_bytes: The largest encoded operation that is sent, in bytes; at least 1024.  A larger one is sent with sizes
             and digests in place of its payload.
-        overflow: Which operation goes when the queue or the spool is full: the newest (``"drop_newest"``) or the oldest
+        overflow: Which operation is dropped when the queue or the spool is full: the newest (``"drop_newest"``) or the oldest
             (``"drop_oldest"``) of the workspace that holds the most of it.  A workspace that holds no more than its share, which
             is the limit divided by the workspaces that have something waiting, loses nothing.
         on_drop: Called with each operation that is given up and why: in Trio's thread, or in the one that
@@ -85,6 +85,7 @@ class Client:
         TrioRequiredError: On entering: the program runs under another event loop than Trio's.
         SpoolInUseError: On entering: another process or client has the spool.
         SpoolError: On entering: the spool's file cannot be opened, or is something else.
+        ClientStateError: On entering: it was entered before.
     """
 
     def __init__(
@@ -304,7 +305,11 @@ class Client:
             timeout: How long to wait at most, in seconds.
 
         Returns:
-            Whether everything was delivered: nothing is left, and nothing was dropped since the last flush.
+            Whether everything was delivered: nothing is left, and nothing was dropped since the last flush.  What is left when
+            the time is over stays queued.
+
+        Raises:
+            ConfigError: ``timeout`` is negative or no number; nothing was waited for.
         """
         _check_seconds("timeout", timeout, least=0.0)
         self._inbox.let_in()

@@ -1,7 +1,7 @@
-"""Step 7: the bounded channel between ``submit()`` and delivery, fair to workspaces.
+"""Step 7: the bounded queue between ``submit()`` and delivery, fair to workspaces.
 
 A memory channel of Trio's would hand records on in order of arrival and, when it is full, refuse whoever comes: one workspace's
-flood would delay and drop the records of all.  So the channel is the client's own.
+flood would delay and drop the records of all.  So the queue is the client's own.
 """
 
 from __future__ import annotations

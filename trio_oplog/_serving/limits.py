@@ -18,7 +18,7 @@ def _positive(_: object, attribute: Attribute[Any], value: float) -> None:
 
 @frozen(kw_only=True)
 class HTTPLimits:
-    """What a stranger may take of an ``HTTPServer``.  Times are in seconds, sizes in bytes; all are more than 0.
+    """What a client may take of an ``HTTPServer``.  Times are in seconds, sizes in bytes; all are more than 0.
 
     How long a body may be is for the app to say, and so is how long a response may take.
 

@@ -141,8 +141,8 @@ async def open_child(
     """Run a command that speaks newline-delimited JSON, and see to its end.
 
     It leads a process group of its own, and signals go to the whole group: ``npx`` and ``sh -c`` run the real server as a
-    process of theirs.  Its standard error is ours,
-    and so is its environment but for the variables of this package.  When the block is left, whatever way, the process has ended.
+    process of theirs.  Its standard error is ours, and so is its environment but for the variables ``TRIO_OPLOG_*``.  When the
+    block is left, whatever way, the process has ended.
 
     Args:
         command: The program and its arguments; not empty.

@@ -15,8 +15,8 @@ class ThreadsHoldTime(trio.abc.Instrument):
     written, and more of them on a slow machine.  Only threads of Trio's default limiter are seen.
 
     Args:
-        clock: The clock of the run.  It jumps while ``idle`` is finite.
-        idle: How long nothing may have happened before it jumps, in seconds of real time.
+        clock: The clock of the run.
+        idle: See ``set_idle``.
     """
 
     def __init__(self, clock: MockClock, idle: float) -> None:
@@ -24,13 +24,12 @@ class ThreadsHoldTime(trio.abc.Instrument):
         self._idle = idle
         clock.autojump_threshold = idle
 
-    @property
-    def idle(self) -> float:
-        """How long nothing may have happened before the clock jumps; infinite while it must not."""
-        return self._idle
+    def set_idle(self, idle: float) -> None:
+        """From now on the clock jumps when nothing has happened for so long; never, where that is infinite.
 
-    @idle.setter
-    def idle(self, idle: float) -> None:
+        Args:
+            idle: In seconds of real time.
+        """
         self._idle = idle
         self.after_task_step()
 
