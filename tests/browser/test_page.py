@@ -607,6 +607,9 @@ def test_the_link_of_ui_signs_in_once(visit: MakeVisit, tmp_path: Path) -> None:
             other.expected = ["status of 403"]
             other.page.goto(link)
             other.wait("text=The link was used already")
+            # There is no token that one could have.
+            other.wait("text=Open the link that trio-oplog ui has printed")
+            assert other.page.locator("input").count() == 0
             other.check_accessibility()
         finally:
             process.terminate()

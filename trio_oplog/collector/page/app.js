@@ -53,7 +53,7 @@ async function waitFor(isThere, said, then) {
 function fail(error, place, again) {
   if (error.name === "AbortError") return;
   if (error.status === 401) {
-    leave("The collector does not know this token any more. Sign in with another one.");
+    leave("The collector does not know this token any more.");
     return;
   }
   const words = describe(error);
@@ -223,7 +223,7 @@ async function begin() {
     try {
       token.set(await exchange(code));
     } catch (error) {
-      reason = `${error.message ?? "The link does not work."} In the terminal there is a new one.`;
+      reason = error.message ?? "The link does not work.";
     }
   }
   if (!token.get()) {
