@@ -338,7 +338,9 @@ def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     slowest = shown.page.get_by_role("region", name="Slowest calls").first.locator("tbody tr")
     assert slowest.count() == 10
     shown.page.get_by_text("As a table").click()
-    assert shown.page.get_by_role("region", name="Calls over time, as a table").get_by_role("row").count() > 20
+    table = shown.page.get_by_role("region", name="Calls over time, as a table")
+    assert table.get_by_role("row").count() == table.get_by_role("link").count() + 1 > 20
+    assert "since=" in table.get_by_role("link").last.get_attribute("href")
     shown.check_accessibility()
     # A bar leads to its calls.
     shown.page.locator("g.bar").nth(-3).click(force=True)
