@@ -431,6 +431,31 @@ def test_what_is_shown_is_exported(visit: MakeVisit, format_: str) -> None:
         assert len(text.splitlines()) == len(shown.rows()) + 1
 
 
+def test_an_export_that_fails_is_said_where_one_sees_it_and_not_begun_again(visit: MakeVisit) -> None:
+    shown = visit()
+    shown.expected = ["ERR_FAILED"]
+    shown.page.clock.install()
+    shown.open("?workspace=team")
+    shown.wait(".calls tbody tr")
+    shown.settle()
+    begun: list[str] = []
+
+    def break_off(route: Any) -> None:
+        begun.append(route.request.url)
+        shown.until("document.querySelector('.export summary').textContent === 'Exporting…'")
+        route.abort()
+
+    shown.page.route("**/export?*", break_off)
+    shown.page.get_by_text("Export", exact=True).click()
+    shown.page.get_by_role("button", name="CSV").click()
+    notice = shown.wait(".notice:has-text('cannot be reached')")
+    assert notice.evaluate("element => element.getBoundingClientRect().bottom") <= 800
+    assert "goes on" not in notice.inner_text()
+    assert shown.page.locator(".export summary").inner_text() == "Export"
+    shown.page.clock.fast_forward(60_000)
+    assert len(begun) == 1
+
+
 def test_signing_in_with_a_token_and_out(visit: MakeVisit) -> None:
     shown = visit()
     shown.expected = ["status of 401", "status of 403"]
