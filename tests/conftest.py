@@ -9,15 +9,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import settings
+import trio
+import trio.testing
+from hypothesis import HealthCheck, settings
 
 from tests.unchecked import unchecked
 from trio_oplog import Operation
+from trio_oplog.testing._time import ThreadsHoldTime
 
 PAYLOAD = "payload-to-be-seen-nowhere"
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("tests", deadline=None)
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -65,3 +68,9 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+async def disk_time(autojump_clock: trio.testing.MockClock) -> None:
+    """Virtual time stands still while a thread works, so that it does not matter how fast the disk is."""
+    trio.lowlevel.add_instrument(ThreadsHoldTime(autojump_clock, 0))

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ FORBIDDEN = {
         "trio_oplog._listing",
         "trio_oplog.collector",
     ),
+    # The metrics have OTLP's names and attributes; OTLP knows nothing of who uses them.
+    "_otlp": ("trio", "trio_oplog._metrics", "trio_oplog._listing", "trio_oplog.collector", "trio_oplog.gateway"),
+    "_metrics": ("trio_oplog._listing", "trio_oplog.collector"),
     "_listing": ("trio_oplog._delivery", "trio_oplog.collector"),
     "_serving": (
         *("httpx", "starlette", "anyio", "trio_oplog._operation", "trio_oplog._recording", "trio_oplog._delivery"),
@@ -75,6 +79,16 @@ def test_a_room_imports_nothing_that_is_none_of_its_business(path: Path) -> None
         for forbidden in FORBIDDEN.get(own, ()):
             assert name != forbidden, f"{as_name(path)} imports {name}"
             assert not name.startswith(f"{forbidden}."), f"{as_name(path)} imports {name}"
+
+
+def test_no_room_imports_one_that_imports_it() -> None:
+    rooms: dict[str, set[str]] = {}
+    for path in MODULES:
+        own = path.relative_to(PACKAGE).parts[0]
+        if (PACKAGE / own).is_dir():
+            found = {room_of(name) for name in imports(path) if name.startswith("trio_oplog.")}
+            rooms.setdefault(own, set()).update(room for room in found if room not in (None, own))
+    TopologicalSorter(rooms).prepare()  # raises CycleError, which names the rooms
 
 
 @pytest.mark.parametrize(("module", "allowed"), [("__main__", set()), ("_cli.wrap", {"click"})])

@@ -9,6 +9,15 @@ A frame becomes a stored operation in this order, one folder a step::
     _listing/      operations/list: the way back, answered inside the gateway
     gateway/       bridges that show both directions of a connection to the recorder
     testing/       the laws of all of this, as checks for any implementation
+
+Beside that way::
+
+    _otlp/           OpenTelemetry's protocol, in which _delivery can speak instead
+    _metrics/        durations, open calls and accounts as metrics, for Prometheus or OTLP
+    _serving/        the HTTP server of the collector and of gateways
+    _tap/            the processes of ``trio-oplog wrap``, through which the bytes pass
+    _client_config/  the configuration files of MCP clients, for ``trio-oplog adopt``
+    _cli/            the commands of ``trio-oplog``
 """
 
 from __future__ import annotations

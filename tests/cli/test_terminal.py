@@ -362,6 +362,10 @@ def test_stats_count_by_whatever_is_asked_for(run: Run) -> None:
     assert [line.split("  ")[0] for line in run("stats", "--by", "day").stdout.splitlines()] == ["DAY (UTC)", "2026-01-31"]
     document = json.loads(run("stats", "--by", "outcome", "--json", "--errors").stdout)
     assert (document["by"], [group["value"] for group in document["groups"]]) == ("outcome", ["declined", "error"])
+    most = run("stats", "--by", "user", "--limit", "1")
+    assert [line.split()[0] for line in most.stdout.splitlines()] == ["USER", "(none)"]
+    assert most.stderr == "there are more; these are the most frequent 1\n"
+    assert json.loads(run("stats", "--by", "user", "--limit", "1", "--json").stdout)["incomplete"]
     assert run("stats", "--workspace", "none").output == "there is nothing to count in the workspace none\n"
     wrong = run("stats", "--user", "ada", "--tool", "shell")
     assert wrong.exit_code == 2

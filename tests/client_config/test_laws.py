@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.client_config.texts import GATEWAYS, PLACES, PROGRAM, json_texts, toml_texts
@@ -23,7 +23,7 @@ CONFIGS = st.one_of(
     json_texts().map(lambda drawn: ("settings.json", drawn[0], drawn[1])),
     toml_texts().map(lambda text: ("config.toml", text, tomllib.loads(text))),
 )
-FEW = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=50)
 STRINGS = {
     ".json": re.compile(r'(//[^\r\n]*|/\*.*?\*/)|"(?:[^"\\]|\\.)*"', re.DOTALL),
     ".toml": re.compile(r"""(\#[^\r\n]*)|'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL),

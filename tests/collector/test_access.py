@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.collector.serving import NDJSON, SECRET, Listener, access_for, as_whom, client_of
@@ -277,7 +277,7 @@ def test_a_random_walk_with_a_token_for_reading_finds_no_byte_of_a_payload(tmp_p
     """Law: whatever a token with the role read asks, no answer has a part of arguments or results."""
 
     @given(walk=st.lists(steps, min_size=1, max_size=12), token=st.sampled_from(["read-*", "read-mine"]))
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     def holds_for(walk: list[Any], token: str) -> None:
         async def run() -> None:
             async with open_store(f"sqlite:///{tmp_path / 'operations.sqlite3'}") as store:

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import trio
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outcome, QueryError, ResultMeta, StoreError, _wire
 from trio_oplog._operation import CHECK_SOURCE
-from trio_oplog.collector import StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
+from trio_oplog.collector import Counted, StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
@@ -93,7 +93,7 @@ def test_a_store_answers_like_one_that_was_written_for_clarity_alone(store_url: 
     monkeypatch.setattr(_pages, "SCANNED_AT_ONCE", 3)
 
     @given(batches=st.lists(st.lists(operations, max_size=12), max_size=3), asked=st.lists(queries, min_size=1, max_size=6))
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40)
     def holds_for(batches: list[list[Operation]], asked: list[ListQuery]) -> None:
         # A world of its own within the one database: PostgreSQL takes long to make one.
         world = f"{next(numbers)} "
@@ -120,7 +120,9 @@ async def compare(store: Store, naive: NaiveStore, query: ListQuery) -> None:
     kinds = {"call": "tool", "user": "user_id", "all": "hour"}
     for by in kinds.values():
         counted = await store.statistics(StatisticsQuery(workspace_id=query.workspace_id, by=by))
-        assert sum(each.count for each in counted) == sum(each.workspace_id == query.workspace_id for each in naive.arrived)
+        assert sum(each.count for each in counted.groups) == sum(
+            each.workspace_id == query.workspace_id for each in naive.arrived
+        )
 
 
 async def test_what_is_rare_in_full_days_is_found_among_the_rest(store_url: str, make_operation: MakeOperation) -> None:
@@ -282,7 +284,7 @@ async def test_a_workspace_that_is_not_there_has_nothing(store_url: str) -> None
         assert await store.find(EVERYTHING) == []
         assert await pages(store, EVERYTHING) == []
         assert await store.get("ws", "id") is None
-        assert await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")) == []
+        assert await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")) == Counted([])
         assert (await store.arrivals(EVERYTHING, "0")).records == []
         assert await store.workspaces() == []
         assert (await store.prune(NOON, workspace_id="ws")).records == 0
@@ -366,7 +368,9 @@ async def test_statistics_are_of_the_hours_that_are_asked_for(store_url: str, ma
         await store.add(some)
 
         async def total(by: str = "outcome", **conditions: object) -> int:
-            return sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **conditions)))  # type: ignore[arg-type]
+            found = await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **conditions))  # type: ignore[arg-type]
+            assert found.is_whole
+            return sum(each.count for each in found.groups)
 
         for first in (0, 5, 12, 30):
             for last in (first + 1, 13, 40, 72):
@@ -378,13 +382,55 @@ async def test_statistics_are_of_the_hours_that_are_asked_for(store_url: str, ma
         assert await total("day", tool="tool-0") == 36
         assert await total("hour", is_error=True) == 24
         assert await total("hour", user_id="nobody") == 0
-        days = await store.statistics(StatisticsQuery(workspace_id="ws", by="day", since=NOON))
+        days = (await store.statistics(StatisticsQuery(workspace_id="ws", by="day", since=NOON))).groups
         assert [each.value for each in days] == [datetime(2026, 1, 31, tzinfo=UTC) + number * DAY for number in range(4)]
+
+
+@pytest.mark.parametrize("by", ["tool", "user_id"])
+async def test_statistics_are_of_the_most_frequent_groups_where_there_are_more(
+    store_url: str, make_operation: MakeOperation, by: str
+) -> None:
+    # Of two that are as frequent the first by its name comes first, whatever the case.
+    names = [("a", 1), ("B", 2), ("d", 4), ("c", 3), ("e" if by == "tool" else None, 2)]
+    began = (NOON, NOON + 13 * HOUR, NOON + 40 * HOUR, NOON + 20 * HOUR)
+    async with open_store(store_url) as store:
+        for name, number in names:
+            await store.add([make_operation(**{by: name}, started_at=at, is_error=at == NOON) for at in began[:number]])
+        whole = await store.statistics(StatisticsQuery(workspace_id="ws", by=by))
+        assert [each.count for each in whole.groups] == [4, 3, 2, 2, 1]
+        assert whole.is_whole
+        for limit in range(1, 7):
+            query = StatisticsQuery(workspace_id="ws", by=by, limit=limit)
+            assert await store.statistics(query) == Counted(whole.groups[:limit], is_whole=limit >= 5)
+        # Only four have records after noon, though more have ever had one.
+        late = StatisticsQuery(workspace_id="ws", by=by, limit=4, since=NOON + HOUR)
+        assert [each.count for each in (await store.statistics(late)).groups] == [3, 2, 1, 1]
+        assert (await store.statistics(late)).is_whole
+        few = await store.statistics(evolve(late, limit=2))
+        assert ([each.count for each in few.groups], few.is_whole) == ([3, 2], False)
+        assert await store.statistics(evolve(late, limit=1, is_error=True)) == Counted([])
+
+
+async def test_statistics_are_of_the_newest_hours_and_days_where_there_are_more(
+    store_url: str, make_operation: MakeOperation
+) -> None:
+    async with open_store(store_url) as store:
+        await store.add([make_operation(started_at=NOON + number * 7 * HOUR, user_id=f"{number % 3}") for number in range(20)])
+        times = {"since": NOON + 2 * HOUR, "until": NOON + 130 * HOUR}
+        for by, there in (("hour", 18), ("day", 6)):
+            whole = await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **times))
+            assert [each.value for each in whole.groups] == sorted({each.value for each in whole.groups})  # type: ignore[type-var]
+            assert (len(whole.groups), sum(each.count for each in whole.groups), whole.is_whole) == (there, 18, True)
+            for limit in (1, 2, there - 1, there, there + 1):
+                query = StatisticsQuery(workspace_id="ws", by=by, limit=limit, **times)
+                assert await store.statistics(query) == Counted(whole.groups[-limit:], is_whole=limit >= there)
 
 
 @pytest.mark.parametrize(
     ("conditions", "field"),
     [
+        ({"by": "tool", "limit": 0}, "limit"),
+        ({"by": "tool", "limit": 1001}, "limit"),
         ({"by": "weather"}, "by"),
         ({"by": "user_id", "tool": "t"}, "user_id"),
         ({"by": "tool", "user_id": "u"}, "user_id"),
@@ -425,7 +471,7 @@ async def test_sums_end_at_the_largest_number_that_a_database_holds(store_url: s
                     make_operation(duration_ms=5),
                 ]
             )
-        (found,) = await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))
+        (found,) = (await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))).groups
     assert (found.count, found.sum_ms, found.waits, found.waited_ms) == (4, largest, 2, largest)
 
 
@@ -472,7 +518,7 @@ async def test_statistics_are_pruned_no_further_than_records(store_url: str, mak
         await store.prune(NOON + DAY)
         # Of the one day that has no record any more, an hour and the day of each of three series.
         assert await store.prune_statistics(NOON + 9 * DAY) == 6
-        assert sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by="day"))) == 2
+        assert sum(each.count for each in (await store.statistics(StatisticsQuery(workspace_id="ws", by="day"))).groups) == 2
 
 
 async def test_a_count_stays_where_a_record_came_of_its_day_meanwhile(store_url: str, make_operation: MakeOperation) -> None:
@@ -506,7 +552,7 @@ def test_records_and_what_is_counted_of_them_agree_exactly(store_url: str) -> No
         again=st.lists(st.tuples(st.integers(0, 3), moments, st.booleans()), max_size=3),
         pruned=st.none() | names,
     )
-    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=8)
     def holds_for(batches: list[list[Operation]], again: list[tuple[int, datetime, bool]], pruned: str | None) -> None:
         world = f"{next(numbers)} "
         mine = [[evolve(each, workspace_id=world + each.workspace_id) for each in batch] for batch in batches]

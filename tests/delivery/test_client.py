@@ -480,13 +480,13 @@ async def test_leaving_with_losses_is_one_line_in_the_log(server, secret, make_o
 
 async def test_flush_says_whether_everything_before_it_was_delivered(server, secret, make_operation, balanced, respond):
     async with Client(server.url, secret, retry=ONCE) as client:
-        assert await client.flush(1)
+        assert await client.flush(60)
         client.submit(make_operation())
-        assert await client.flush(1)
+        assert await client.flush(60)
         server.then(respond(400))
         client.submit(make_operation())
-        assert not await client.flush(1)
-        assert await client.flush(1)
+        assert not await client.flush(60)
+        assert await client.flush(60)
         assert balanced(client)
 
 
@@ -530,7 +530,7 @@ async def test_a_flush_that_runs_out_of_time_says_no_and_loses_nothing(server, s
         client.submit(make_operation())
         assert not await client.flush(0.01)
         release.set()
-        assert await client.flush(1)
+        assert await client.flush(60)
         with pytest.raises(ConfigError, match="timeout"):
             await client.flush(-1)
 
@@ -550,8 +550,8 @@ async def test_a_flush_that_is_cancelled_leaves_the_bad_news_for_the_next(server
         client.submit(make_operation())
         assert not await client.flush(0.01)
         release.set()
-        assert not await client.flush(1)
-        assert await client.flush(1)
+        assert not await client.flush(60)
+        assert await client.flush(60)
 
 
 async def test_on_drop_is_told_each_operation_and_why(server, secret, make_operation, respond, caplog):

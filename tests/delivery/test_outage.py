@@ -66,7 +66,8 @@ async def test_without_a_spool_exactly_what_the_ledger_says_is_lost(
 ):
     lost = []
     options = {"on_drop": lambda operation, reason: lost.append((operation.id, reason))}
-    async with Client("http://x/", secret, 5_000, http=http, batch_size=100, retry=Retry(time_limit=3_600), **options) as client:
+    retry = Retry(time_limit=3_600, random=lambda: 0.5)
+    async with Client("http://x/", secret, 5_000, http=http, batch_size=100, retry=retry, **options) as client:
         await outage(client, endpoint, make_operation, balanced)
         with trio.fail_after(60):
             await client.flush(60)
@@ -78,8 +79,7 @@ async def test_without_a_spool_exactly_what_the_ledger_says_is_lost(
 async def test_nobody_stampedes_while_the_endpoint_is_down_nor_when_it_is_back(
     endpoint, http, secret, make_operation, balanced, autojump_clock
 ):
-    chance = iter([0.5] * 1000)
-    retry = Retry(time_limit=3_600, random=lambda: next(chance))
+    retry = Retry(time_limit=3_600, random=lambda: 0.5)
     options = {"batch_size": 100, "concurrency": 16}
     async with Client("http://x/", secret, 40_000, http=http, retry=retry, **options) as client:
         await outage(client, endpoint, make_operation, balanced)
@@ -99,19 +99,15 @@ async def test_nobody_stampedes_while_the_endpoint_is_down_nor_when_it_is_back(
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("autojump_threshold", [0.001])
 async def test_with_a_spool_nothing_is_lost(
-    endpoint, http, secret, make_operation, balanced, tmp_path, autojump_clock, autojump_threshold
+    endpoint, http, secret, make_operation, balanced, tmp_path, autojump_clock, disk_time
 ):
-    # The disk takes real time while the clock jumps: let it be idle for a moment first.
-    autojump_clock.autojump_threshold = autojump_threshold
-    spool = Spool(tmp_path / "spool.sqlite3")
-    async with Client("http://x/", secret, 40_000, http=http, batch_size=100, spool=spool, drain_timeout=600) as client:
+    options = {"batch_size": 100, "spool": Spool(tmp_path / "spool.sqlite3"), "retry": Retry(random=lambda: 0.5)}
+    async with Client("http://x/", secret, 40_000, http=http, drain_timeout=600, **options) as client:
         await outage(client, endpoint, make_operation, balanced)
-        await client.flush(600)
+        assert await client.flush(600)
         assert balanced(client)
-        while client.statistics().delivered < RATE * (OUTAGE + 2):  # noqa: ASYNC110 -- the file is read in real time
-            await trio.sleep(0.1)
+    assert client.statistics().delivered == RATE * (OUTAGE + 2)
     assert client.dropped == 0
     assert set(map(int, endpoint.stored)) == set(range(RATE * (OUTAGE + 2)))
     assert len(endpoint.attempts_while_down) < 60

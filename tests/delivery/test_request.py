@@ -384,19 +384,19 @@ async def test_the_time_limit_of_a_record_ends_its_attempts(secret, make_operati
         attempts.append(trio.current_time())
         return httpx.Response(503)
 
-    retry = Retry(time_limit=10, base_delay=0.2, max_delay=0.2)
+    retry = Retry(time_limit=10, base_delay=0.2, max_delay=0.2, random=lambda: 0.5)
     async with mock_http(fail) as http, Client("http://x/", secret, http=http, retry=retry) as client:
         client.submit(make_operation())
         assert not await client.flush(60)
-    # The pauses are by chance: it is given up a moment before the limit or after it, and no attempt is made after it.
-    assert len(attempts) > 1
+    # A pause is 0.1 s, and no attempt is made after the limit.
+    assert len(attempts) == pytest.approx(100, abs=2)
     assert attempts[-1] - attempts[0] <= 10
     assert client.statistics().dropped[DropReason.FAILED] == 1
     assert balanced(client)
 
 
 async def test_the_time_limit_counts_while_somebody_else_probes(secret, make_operation, mock_http, balanced, autojump_clock):
-    retry = Retry(time_limit=5, base_delay=1)
+    retry = Retry(time_limit=5, base_delay=1, random=lambda: 0.5)
     async with (
         mock_http(lambda _: httpx.Response(503, headers={"Retry-After": "60"})) as http,
         Client("http://x/", secret, http=http, concurrency=3, retry=retry) as client,

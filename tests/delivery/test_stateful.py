@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.unchecked import unchecked
 from trio_oplog import Client, Operation, Retry, Spool
+from trio_oplog.testing._time import ThreadsHoldTime
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 STATUSES = ["503", "522", "429", "400", "401", "403", "404", "413", "415"]
@@ -94,7 +95,6 @@ class Deliveries(RuleBasedStateMachine):
     """
 
     spooled = False
-    autojump = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,9 +103,10 @@ class Deliveries(RuleBasedStateMachine):
         self.submitted: set[str] = set()
         self.dropped: set[str] = set()
         self.folder = tempfile.TemporaryDirectory()
-        self.clock = trio.testing.MockClock()
+        clock = trio.testing.MockClock()
+        self.disk_time = ThreadsHoldTime(clock, math.inf)
         self.running = threading.Event()
-        self.thread = threading.Thread(target=lambda: trio.run(self.world, clock=self.clock))
+        self.thread = threading.Thread(target=lambda: trio.run(self.world, clock=clock, instruments=[self.disk_time]))
         self.thread.start()
         self.running.wait()
 
@@ -128,12 +129,12 @@ class Deliveries(RuleBasedStateMachine):
 
     @contextmanager
     def time(self) -> Iterator[None]:
-        """Let time pass as soon as nobody has anything else to do."""
-        self.clock.autojump_threshold = self.autojump
+        """Let time pass as soon as nobody has anything else to do, a disk included."""
+        self.disk_time.idle = 0
         try:
             yield
         finally:
-            self.clock.autojump_threshold = math.inf
+            self.disk_time.idle = math.inf
 
     def operation(self, size: object) -> Operation:
         name = str(next(self.numbers))
@@ -262,14 +263,13 @@ class Deliveries(RuleBasedStateMachine):
             self.folder.cleanup()
 
     async def finish(self) -> None:
-        """With a good endpoint and all the time it needs, the last client leaves nothing behind."""
+        """With a good endpoint and time enough, the last client leaves nothing behind."""
         await self.leave("quietly")
         self.endpoint.fault = "ok"
         await self.enter()
         with self.time():
-            await self.life.client.flush(60)
-            while (now := self.check()).queued + now.in_flight:  # noqa: ASYNC110 -- the disk may take longer than the clock
-                await trio.sleep(0.1)
+            await self.life.client.flush(600)
+        assert (now := self.check()).queued + now.in_flight == 0
         await self.leave("quietly")
         assert self.check().queued == 0
         await self.options["http"].aclose()
@@ -277,8 +277,6 @@ class Deliveries(RuleBasedStateMachine):
 
 class DeliveriesFromASpool(Deliveries):
     spooled = True
-    # The disk takes real time while the clock jumps: it jumps only when nobody has stirred for a moment.
-    autojump = 0.002
 
 
 # A tenth of what the profile says finds a count that is wrong anywhere: each example is up to thirty steps.

@@ -12,7 +12,14 @@ from trio_oplog import Client, DropReason, Retry, Spool
 from trio_oplog._delivery.verdict import OUTAGES, Reply, Verdict, judge, name_redirect
 
 MINUTES = 60.0
-QUICK = Retry(base_delay=0.001, max_delay=0.01)
+
+
+def steady(**options):
+    """Pauses of one length, so that what becomes of a record does not hang on chance."""
+    return Retry(random=lambda: 0.5, **options)
+
+
+QUICK = steady(base_delay=0.001, max_delay=0.01)
 PAGE = {"Content-Type": "text/html; charset=utf-8"}
 
 
@@ -55,15 +62,9 @@ async def http(world):
         yield http
 
 
-@pytest.fixture
-def slowly(autojump_clock):
-    """The disk takes real time while the clock jumps: let it be idle for a moment first."""
-    autojump_clock.autojump_threshold = 0.002
-
-
 async def until(condition):
-    """Let time pass until something is so, for what a disk has a part in: it takes time of its own."""
-    while not condition():  # noqa: ASYNC110 -- and nobody tells when it is through
+    """Let time pass until something is so."""
+    while not condition():  # noqa: ASYNC110 -- nobody tells
         await trio.sleep(1)
 
 
@@ -153,10 +154,10 @@ WRONG_PATHS = {
 @pytest.mark.parametrize("batch_size", [1, 20])
 @pytest.mark.parametrize("kind", WRONG_PATHS)
 async def test_with_a_spool_ten_minutes_of_a_wrong_path_cost_nothing(
-    world, http, secret, make_operation, balanced, tmp_path, autojump_clock, slowly, log, kind, batch_size
+    world, http, secret, make_operation, balanced, tmp_path, autojump_clock, disk_time, log, kind, batch_size
 ):
     between, problem = WRONG_PATHS[kind]
-    options = {"http": http, "spool": Spool(tmp_path / "spool"), "batch_size": batch_size, "concurrency": 3}
+    options = {"retry": steady(), "http": http, "spool": Spool(tmp_path / "spool"), "batch_size": batch_size, "concurrency": 3}
     async with Client("http://x/", secret, drain_timeout=60, **options) as client:
         for _ in range(10):
             client.submit(make_operation())
@@ -188,7 +189,7 @@ async def test_without_a_spool_a_wrong_path_costs_what_the_account_says(
 ):
     lost = []
     world.between = WRONG_PATHS[kind][0]
-    options = {"http": http, "on_drop": lambda operation, reason: lost.append((operation.id, reason))}
+    options = {"retry": steady(), "http": http, "on_drop": lambda operation, reason: lost.append((operation.id, reason))}
     async with Client("http://x/", secret, capacity=50, concurrency=2, **options) as client:
         for _ in range(100):
             client.submit(make_operation())
@@ -206,11 +207,11 @@ async def test_without_a_spool_a_wrong_path_costs_what_the_account_says(
 @pytest.mark.parametrize("batch_size", [1, 100])
 @pytest.mark.parametrize("first", [0, 57, 99])
 async def test_a_firewall_that_refuses_one_record_of_a_hundred_costs_that_one(
-    world, http, secret, make_operation, balanced, tmp_path, autojump_clock, slowly, spooled, batch_size, first
+    world, http, secret, make_operation, balanced, tmp_path, autojump_clock, disk_time, spooled, batch_size, first
 ):
     bad = {str(first)}
     world.between = lambda ids: httpx.Response(403, html="<h1>Blocked</h1>") if bad & {*ids} else None
-    options = {"spool": Spool(tmp_path / "spool") if spooled else None, "batch_size": batch_size, "http": http}
+    options = {"retry": steady(), "spool": Spool(tmp_path / "spool") if spooled else None, "batch_size": batch_size, "http": http}
     async with Client("http://x/", secret, concurrency=1, **options) as client:
         for _ in range(101):  # after the bad one comes another
             client.submit(make_operation())
@@ -224,7 +225,7 @@ async def test_a_firewall_that_refuses_one_record_of_a_hundred_costs_that_one(
 
 async def test_a_lone_403_is_held_until_a_neighbour_gets_through(world, http, secret, make_operation, balanced, autojump_clock):
     world.between = lambda ids: httpx.Response(403) if "0" in ids else None
-    async with Client("http://x/", secret, http=http, retry=Retry(time_limit=3600)) as client:
+    async with Client("http://x/", secret, http=http, retry=steady(time_limit=3600)) as client:
         client.submit(make_operation())
         await trio.sleep(60)
         assert not client.healthy
@@ -245,7 +246,7 @@ async def test_a_moment_in_which_everybody_is_refused_is_no_verdict_on_whoever_w
     """Half of the servers behind one address refuse everybody: each record gets through in the end."""
     turn = iter(range(10**6))
     world.between = lambda _: httpx.Response(401) if next(turn) % 2 else None
-    async with Client("http://x/", secret, http=http, batch_size=5, drain_timeout=600) as client:
+    async with Client("http://x/", secret, http=http, batch_size=5, drain_timeout=600, retry=steady()) as client:
         for _ in range(200):
             client.submit(make_operation())
             await trio.sleep(0.1)
@@ -267,7 +268,7 @@ async def test_a_record_that_always_fails_stands_in_nobodys_way(
         return httpx.Response(fault)
 
     world.between = crash
-    async with Client("http://x/", secret, http=http, concurrency=1, retry=Retry(open_after=open_after)) as client:
+    async with Client("http://x/", secret, http=http, concurrency=1, retry=steady(open_after=open_after)) as client:
         for _ in range(10):
             client.submit(make_operation())
         await trio.sleep(100)
@@ -278,7 +279,7 @@ async def test_a_record_that_always_fails_stands_in_nobodys_way(
 
 
 async def test_a_record_that_breaks_every_connection_is_parted_from_its_batch(
-    world, http, secret, make_operation, tmp_path, autojump_clock, slowly
+    world, http, secret, make_operation, tmp_path, autojump_clock, disk_time
 ):
     def crash(ids):
         if "3" in ids:
@@ -286,7 +287,7 @@ async def test_a_record_that_breaks_every_connection_is_parted_from_its_batch(
 
     world.between = crash
     spool = Spool(tmp_path / "spool")
-    async with Client("http://x/", secret, http=http, concurrency=1, batch_size=8, spool=spool) as client:
+    async with Client("http://x/", secret, http=http, concurrency=1, batch_size=8, spool=spool, retry=steady()) as client:
         for _ in range(8):
             client.submit(make_operation())
         await until(lambda: client.last_error == "no valid HTTP answer")
@@ -298,10 +299,10 @@ async def test_a_record_that_breaks_every_connection_is_parted_from_its_batch(
 
 
 async def test_a_spooled_record_that_fails_while_others_get_through_is_given_up_in_time_and_not_before(
-    world, http, secret, make_operation, tmp_path, autojump_clock, slowly
+    world, http, secret, make_operation, tmp_path, autojump_clock, disk_time
 ):
     world.between = lambda ids: httpx.Response(500) if "0" in ids else None
-    retry = Retry(time_limit=100, max_delay=5)
+    retry = steady(time_limit=100, max_delay=5)
     async with Client("http://x/", secret, http=http, spool=Spool(tmp_path / "spool"), retry=retry) as client:
         for _ in range(18):
             client.submit(make_operation())
@@ -314,9 +315,9 @@ async def test_a_spooled_record_that_fails_while_others_get_through_is_given_up_
 
 
 async def test_the_first_failure_after_an_outage_costs_no_spooled_record(
-    world, http, secret, make_operation, tmp_path, autojump_clock, slowly
+    world, http, secret, make_operation, tmp_path, autojump_clock, disk_time
 ):
-    options = {"http": http, "spool": Spool(tmp_path / "spool"), "concurrency": 1, "retry": Retry(time_limit=10)}
+    options = {"http": http, "spool": Spool(tmp_path / "spool"), "concurrency": 1, "retry": steady(time_limit=10)}
     async with Client("http://x/", secret, **options) as client:
         world.between = says(503)
         for _ in range(4):
@@ -355,7 +356,7 @@ async def test_leaving_with_a_wrong_path_and_no_spool_drops_what_is_left_after_t
     world, http, secret, make_operation, balanced, autojump_clock
 ):
     world.between = says(401)
-    async with Client("http://x/", secret, http=http, drain_timeout=20, concurrency=2) as client:
+    async with Client("http://x/", secret, http=http, drain_timeout=20, concurrency=2, retry=steady()) as client:
         for _ in range(5):
             client.submit(make_operation())
         began = trio.current_time()
@@ -368,7 +369,7 @@ async def test_leaving_still_sees_through_what_is_held_while_the_endpoint_is_wel
     world, http, secret, make_operation, autojump_clock
 ):
     world.between = lambda ids: httpx.Response(500) if len(world.sizes) < 3 else None
-    async with Client("http://x/", secret, http=http, concurrency=1, drain_timeout=60) as client:
+    async with Client("http://x/", secret, http=http, concurrency=1, drain_timeout=60, retry=steady()) as client:
         client.submit(make_operation())
     assert world.stored == ["0"]
     assert client.dropped == 0
@@ -376,7 +377,7 @@ async def test_leaving_still_sees_through_what_is_held_while_the_endpoint_is_wel
 
 async def test_the_next_problem_of_an_outage_is_named_too(world, http, secret, make_operation, autojump_clock, log):
     world.between = says(503)
-    async with Client("http://x/", secret, http=http, retry=Retry(time_limit=3600)) as client:
+    async with Client("http://x/", secret, http=http, retry=steady(time_limit=3600)) as client:
         client.submit(make_operation())
         await trio.sleep(60)
         world.between = says(401)
@@ -412,7 +413,7 @@ async def test_an_endpoint_that_does_not_know_batches_is_asked_now_and_then_whet
     world, http, secret, make_operation, autojump_clock, log
 ):
     world.knows_batches = False
-    async with Client("http://x/", secret, http=http, batch_size=10, concurrency=1) as client:
+    async with Client("http://x/", secret, http=http, batch_size=10, concurrency=1, retry=steady()) as client:
 
         async def send(count):
             before = len(world.sizes)
@@ -439,7 +440,7 @@ async def test_an_endpoint_that_does_not_know_batches_is_asked_now_and_then_whet
 
 
 async def test_an_endpoint_that_forgets_about_batches_is_found_out(world, http, secret, make_operation, autojump_clock, log):
-    async with Client("http://x/", secret, http=http, batch_size=8, concurrency=1) as client:
+    async with Client("http://x/", secret, http=http, batch_size=8, concurrency=1, retry=steady()) as client:
         for _ in range(2):
             for _ in range(24):
                 client.submit(make_operation())
@@ -452,7 +453,7 @@ async def test_an_endpoint_that_forgets_about_batches_is_found_out(world, http, 
 
 async def test_records_that_are_wrong_do_not_make_batches_look_wrong(world, http, secret, make_operation, autojump_clock, log):
     world.between = lambda ids: httpx.Response(400) if {"1", "3", "5", "7", "9"} & {*ids} else None
-    async with Client("http://x/", secret, http=http, batch_size=2, concurrency=1) as client:
+    async with Client("http://x/", secret, http=http, batch_size=2, concurrency=1, retry=steady()) as client:
         for _ in range(12):
             client.submit(make_operation())
         assert not await client.flush(60)
@@ -466,7 +467,7 @@ async def test_what_was_learned_of_the_largest_body_is_tried_again_after_a_while
 ):
     world.between = lambda ids: httpx.Response(413) if len(ids) > 2 and trio.current_time() < began + 100 else None
     began = trio.current_time()
-    async with Client("http://x/", secret, http=http, batch_size=8, concurrency=1) as client:
+    async with Client("http://x/", secret, http=http, batch_size=8, concurrency=1, retry=steady()) as client:
         for minutes in (1, 20, 0):
             for _ in range(8):
                 client.submit(make_operation())
@@ -484,7 +485,7 @@ async def test_a_record_that_an_account_leaves_out_for_ever_is_parted_from_the_o
         return httpx.Response(200, json={"stored": ids})
 
     world.between = forget
-    async with Client("http://x/", secret, http=http, batch_size=4, concurrency=1) as client:
+    async with Client("http://x/", secret, http=http, batch_size=4, concurrency=1, retry=steady()) as client:
         for _ in range(4):
             client.submit(make_operation())
         assert await client.flush(60)

@@ -25,7 +25,7 @@ MakeOperation = Callable[..., Operation]
 @pytest.fixture
 async def store(tmp_path: Path, make_operation: MakeOperation) -> AsyncIterator[Store]:
     async with open_store(f"sqlite:///{tmp_path / 'log'}") as opened:
-        await opened.add([make_operation() for _ in range(3)])
+        await opened.add([make_operation(tool=tool) for tool in ("a", "b", "b")])
         yield opened
 
 
@@ -61,6 +61,9 @@ async def test_it_reads_what_the_store_says(store: Store) -> None:
         for by in ("tool", "hour", "user_id"):
             query = StatisticsQuery(workspace_id="ws-1", by=by)
             assert await client.statistics(query) == await store.statistics(query)
+        few = StatisticsQuery(workspace_id="ws-1", by="tool", limit=1)
+        assert await client.statistics(few) == await store.statistics(few)
+        assert not (await client.statistics(few)).is_whole
         assert await client.slowest(QUERY) == await store.slowest(QUERY)
         async with aclosing(client.export(QUERY)) as lists:
             exported = [body async for bodies in lists for body in bodies]

@@ -31,8 +31,9 @@ from trio_oplog._metrics import (
     of_client,
     of_interceptor,
 )
+from trio_oplog._metrics.encoding import metrics_body
 from trio_oplog._metrics.prometheus import registry
-from trio_oplog._otlp.encoding import SpanEncoder, metrics_body
+from trio_oplog._otlp.encoding import SpanEncoder
 from trio_oplog.testing import RecordingSubmitter
 
 RESOURCE = {"service.name": "gateway"}

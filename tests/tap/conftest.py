@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -95,6 +96,18 @@ async def running(command: Sequence[str], **options: object) -> AsyncIterator[Pr
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
+
+
+LIST = b'{"jsonrpc":"2.0","id":"mine","method":"operations/list","params":{}}'
+
+
+async def until_it_records(program: Program) -> None:
+    """Wait until the recorder of ``wrap`` is up, as its answer to a list says.
+
+    What ends before that leaves it 10 seconds to start and to deliver, which a busy machine may need for starting alone.
+    """
+    await program.send(LIST + b"\n")
+    assert json.loads(await program.receive_line())["result"] == {"operations": []}
 
 
 def is_alive(pid: int) -> bool:

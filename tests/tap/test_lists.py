@@ -11,10 +11,9 @@ from typing import Any
 
 import trio
 
-from .conftest import PRELUDE, PYTHON, Program, running, wrapping
+from .conftest import LIST, PRELUDE, PYTHON, Program, running, until_it_records, wrapping
 
 CALL = b'{"id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}\n'
-LIST = b'{"jsonrpc":"2.0","id":"mine","method":"operations/list","params":{}}'
 ECHO = "while data := read(): write(data)"
 
 
@@ -62,6 +61,7 @@ async def test_a_framed_list_gets_a_framed_answer(tmp_path: Path) -> None:
 
 async def test_a_list_at_the_end_of_the_input_is_answered_before_we_leave(tmp_path: Path) -> None:
     async with running(wrapping(tmp_path / "log", [*PYTHON, PRELUDE + ECHO + "\nwrite(b'no newline')"])) as program:
+        await until_it_records(program)
         await program.send(LIST)
         await program.stdin.aclose()
         first, second = (await program.receive_all()).split(b"\n", 1)

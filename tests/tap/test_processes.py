@@ -7,15 +7,13 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from .conftest import PRELUDE, PYTHON, gone, is_alive, running, wrapping
+from .conftest import PRELUDE, PYTHON, gone, is_alive, running, until_it_records, wrapping
 
 CALL = b'{"id":1,"method":"tools/call","params":{"name":"t","arguments":{}}}\n'
 HANDLED = [
@@ -106,6 +104,7 @@ def recorded(store: Path) -> bool:
 async def test_a_server_that_ignores_sigterm_is_killed_and_the_open_call_is_on_record(tmp_path: Path) -> None:
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nread()\n" + WAITS
     async with running(wrapping(tmp_path / "log", [*PYTHON, PRELUDE + deaf], "--kill-after", "0.1")) as program:
+        await until_it_records(program)
         await program.send(CALL)
         server = int(await program.receive_line())
         program.kill(signal.SIGTERM)
@@ -121,6 +120,7 @@ async def test_sigterm_ends_us_when_the_client_reads_nothing_and_it_can_still_re
     told = tmp_path / "told"
     os.mkfifo(told)
     async with running(wrapping(tmp_path / "log", [*PYTHON, PRELUDE + script, str(told)])) as program:
+        await until_it_records(program)
         await program.send(CALL)
         with told.open("wb") as tell:  # the server has written everything
             tell.flush()
@@ -213,13 +213,6 @@ async def test_a_descriptor_that_the_server_closes_is_closed_for_whoever_waits_f
     os.close(reading)
 
 
-async def lines_of(command: Sequence[str], sent: bytes, **options: Any) -> tuple[bytes, int]:
-    async with running(command, **options) as program:
-        await program.send(sent)
-        await program.stdin.aclose()
-        return await program.receive_all(), await program.wait()
-
-
 @pytest.mark.parametrize(
     ("destination", "environment", "problem"),
     [
@@ -242,7 +235,12 @@ async def test_a_log_that_cannot_work_costs_records_only_and_says_so_in_one_line
     to = [] if destination is None else ["--to", destination.format(folder=tmp_path)]
     command = [sys.executable, "-m", "trio_oplog", "wrap", *to, "--", "cat"]
     with (tmp_path / "stderr").open("wb") as stderr:
-        assert await lines_of(command, CALL, stderr=stderr, env={**os.environ, **environment}) == (CALL, 0)
+        async with running(command, stderr=stderr, env={**os.environ, **environment}) as program:
+            await program.send(CALL)
+            while not (tmp_path / "stderr").read_bytes():  # noqa: ASYNC110 -- a file tells nobody
+                await trio.sleep(0.01)
+            await program.stdin.aclose()
+            assert (await program.receive_all(), await program.wait()) == (CALL, 0)
     said = (tmp_path / "stderr").read_bytes()
     assert problem in said
     assert said.endswith(b"; the server runs, and nothing is recorded\n")

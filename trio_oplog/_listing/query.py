@@ -71,7 +71,8 @@ def optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
         raise QueryError(attribute.name, "must be a time with a time zone")
 
 
-def _limit(_: Any, attribute: Attribute[Any], value: object) -> None:
+def valid_limit(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: how many there may be."""
     if type(value) is not int or not 1 <= value <= LIMIT_MAX:
         raise QueryError(attribute.name, f"must be a whole number from 1 to {LIMIT_MAX}")
 
@@ -114,7 +115,7 @@ class ListQuery:
     is_error: bool | None = field(default=None, validator=optional_bool)
     since: datetime | None = field(default=None, validator=optional_time)
     id: str | None = field(default=None, validator=optional_text)
-    limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
+    limit: int = field(default=LIMIT_DEFAULT, validator=valid_limit)
     until: datetime | None = field(default=None, validator=optional_time)
     user_id: str | None = field(default=None, validator=optional_text)
     thread_id: str | None = field(default=None, validator=optional_text)

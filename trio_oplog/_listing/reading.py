@@ -19,7 +19,7 @@ from trio_oplog._listing.answering import ListClient
 from trio_oplog._listing.pages import Arrivals, Page, Slowest
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
 from trio_oplog._listing.room import Holding
-from trio_oplog._listing.statistics import Statistics, StatisticsQuery
+from trio_oplog._listing.statistics import Counted, Statistics, StatisticsQuery
 from trio_oplog._reach import name_failure
 
 STREAM_TIMEOUT: Final = 60.0
@@ -33,6 +33,7 @@ _REFUSALS: Final = {
     401: "the endpoint does not accept the secret",
     403: "the endpoint does not let this token do that",
     404: "the endpoint does not know this request: is it a collector, and one of this version?",
+    429: "too many live tails are open with this token: end one, or try again later",
 }
 
 
@@ -59,10 +60,12 @@ class _TextGroup(Statistics):
 
 class _TimeGroups(msgspec.Struct):
     groups: list[_TimeGroup]
+    incomplete: bool = False
 
 
 class _TextGroups(msgspec.Struct):
     groups: list[_TextGroup]
+    incomplete: bool = False
 
 
 class _Workspaces(msgspec.Struct):
@@ -111,7 +114,7 @@ class ReadClient(ListClient):
         except msgspec.MsgspecError:
             raise ListError("the endpoint's answer is no list of workspaces") from None
 
-    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+    async def statistics(self, query: StatisticsQuery) -> Counted:
         """Count operations.
 
         Raises:
@@ -120,9 +123,10 @@ class ReadClient(ListClient):
         body = await self._fetch_below("/stats", _statistics_parameters(query))
         read = _read_times if query.by in ("hour", "day") else _read_texts
         try:
-            return [Statistics(**asdict(group)) for group in read(body).groups]
+            reply = read(body)
         except msgspec.MsgspecError:
             raise ListError("the endpoint's answer holds no statistics") from None
+        return Counted([Statistics(**asdict(group)) for group in reply.groups], not reply.incomplete)
 
     async def export(self, query: ListQuery) -> AsyncGenerator[list[bytes], None]:
         """All records that a query asks for, the newest first, in lists of some.  Its limit does not count.
@@ -263,6 +267,4 @@ def _statistics_parameters(query: StatisticsQuery) -> dict[str, str]:
     """As ``write_parameters``: what both have is spelled alike."""
     names = {attribute.name for attribute in fields(ListQuery)}
     common = {attribute.name: getattr(query, attribute.name) for attribute in fields(StatisticsQuery) if attribute.name in names}
-    parameters = write_parameters(ListQuery(**common))
-    del parameters["limit"]
-    return {**parameters, "by": query.by}
+    return {**write_parameters(ListQuery(**common)), "by": query.by}

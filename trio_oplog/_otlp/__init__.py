@@ -1,6 +1,6 @@
-"""Operations and metrics in OTLP, OpenTelemetry's protocol.
+"""Operations in OTLP, OpenTelemetry's protocol.
 
-In: operations, metrics.  Out: spans, log records and metrics in protobuf, for ``_delivery`` and the programs to send.
+In: operations.  Out: spans and log records in protobuf, for ``_delivery`` to send.  (``_metrics`` sends metrics in the same way.)
 
     fields.py        the table: where each field of an Operation goes
     conventions.py   the attributes that depend on more than one field
@@ -30,6 +30,7 @@ __all__ = [
     "check_headers",
     "compression",
     "load_encoding",
+    "mapping",  # a module, which is imported by who needs it: it needs an extra
     "metric_attributes",
     "metric_interval",
     "parse_headers",

@@ -14,6 +14,7 @@ to the laws, one call each, and say in words which one it broke::
     _example*.py     the smallest sessions that show each law
     _replaying.py    plays a session and compares
     _check_*.py      the checks
+    _time.py         virtual time that threads hold up
 """
 
 from __future__ import annotations
