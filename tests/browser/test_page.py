@@ -338,7 +338,9 @@ def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     slowest = shown.page.get_by_role("region", name="Slowest calls").first.locator("tbody tr")
     assert slowest.count() == 10
     shown.page.get_by_text("As a table").click()
-    assert shown.page.get_by_role("region", name="Calls over time, as a table").get_by_role("row").count() > 20
+    table = shown.page.get_by_role("region", name="Calls over time, as a table")
+    assert table.get_by_role("row").count() == table.get_by_role("link").count() + 1 > 20
+    assert "since=" in table.get_by_role("link").last.get_attribute("href")
     shown.check_accessibility()
     # A bar leads to its calls.
     shown.page.locator("g.bar").nth(-3).click(force=True)
@@ -427,6 +429,31 @@ def test_what_is_shown_is_exported(visit: MakeVisit, format_: str) -> None:
     else:
         assert text.startswith("id,workspace_id,")
         assert len(text.splitlines()) == len(shown.rows()) + 1
+
+
+def test_an_export_that_fails_is_said_where_one_sees_it_and_not_begun_again(visit: MakeVisit) -> None:
+    shown = visit()
+    shown.expected = ["ERR_FAILED"]
+    shown.page.clock.install()
+    shown.open("?workspace=team")
+    shown.wait(".calls tbody tr")
+    shown.settle()
+    begun: list[str] = []
+
+    def break_off(route: Any) -> None:
+        begun.append(route.request.url)
+        shown.until("document.querySelector('.export summary').textContent === 'Exporting…'")
+        route.abort()
+
+    shown.page.route("**/export?*", break_off)
+    shown.page.get_by_text("Export", exact=True).click()
+    shown.page.get_by_role("button", name="CSV").click()
+    notice = shown.wait(".notice:has-text('cannot be reached')")
+    assert notice.evaluate("element => element.getBoundingClientRect().bottom") <= 800
+    assert "goes on" not in notice.inner_text()
+    assert shown.page.locator(".export summary").inner_text() == "Export"
+    shown.page.clock.fast_forward(60_000)
+    assert len(begun) == 1
 
 
 def test_signing_in_with_a_token_and_out(visit: MakeVisit) -> None:
@@ -607,6 +634,9 @@ def test_the_link_of_ui_signs_in_once(visit: MakeVisit, tmp_path: Path) -> None:
             other.expected = ["status of 403"]
             other.page.goto(link)
             other.wait("text=The link was used already")
+            # There is no token that one could have.
+            other.wait("text=Open the link that trio-oplog ui has printed")
+            assert other.page.locator("input").count() == 0
             other.check_accessibility()
         finally:
             process.terminate()

@@ -49,24 +49,28 @@ async function waitFor(isThere, said, then) {
   if (said.isConnected) then();
 }
 
-/** Show why something could not be done, in a place, with what to do about it; a token that is no good leads to the sign-in. */
-function fail(error, place, again) {
+/**
+ * Show why something could not be done, in a place, with what to do about it; a token that is no good leads to the sign-in.
+ *
+ * What could not be reached is done again by itself when it can be, unless somebody is to ask for it anew.
+ */
+function fail(error, place, again, { goesOn = true } = {}) {
   if (error.name === "AbortError") return;
   if (error.status === 401) {
-    leave("The collector does not know this token any more. Sign in with another one.");
+    leave("The collector does not know this token any more.");
     return;
   }
-  const words = describe(error);
+  const words = describe(error, goesOn);
   announce(words[0]);
   const [title, act] = error.status === 400 && error.field in CHIPS ? ["Remove this filter", () => go({ [error.field]: undefined })] : ["Try again", again];
   const said = notice(words[0], h("p", {}, words[1]), act && h("p", {}, h("button", { type: "button", class: "main", click: act }, title)));
   show(place, said);
-  if (error.status === 0 && again) waitFor(isReachable, said, again);
+  if (error.status === 0 && goesOn) waitFor(isReachable, said, again);
 }
 
-function describe(error) {
+function describe(error, goesOn) {
   if (!(error instanceof ApiError)) return ["The page has a fault", `Reload it. If that does not help, report this: ${line(String(error), 300)}`];
-  if (error.status === 0) return ["The collector cannot be reached", "Is it running, and is this machine connected? The page goes on when it is back."];
+  if (error.status === 0) return ["The collector cannot be reached", `Is it running, and is this machine connected?${goesOn ? " The page goes on when it is back." : ""}`];
   if (error.status === 403) return ["This token may not look", "Sign in with a token of the role read, audit or admin."];
   if (error.status === 400) return [`The filter “${CHIPS[error.field] ?? error.field ?? ""}” cannot be used`, `It ${line(error.message, 300).replace(/^\S+ /, "")}.`];
   if (error.status === 503) return ["The collector is busy, or its store does not work now", "Its log says why. Nothing that was stored is lost."];
@@ -223,7 +227,7 @@ async function begin() {
     try {
       token.set(await exchange(code));
     } catch (error) {
-      reason = `${error.message ?? "The link does not work."} In the terminal there is a new one.`;
+      reason = error.message ?? "The link does not work.";
     }
   }
   if (!token.get()) {

@@ -312,6 +312,8 @@ export function mountCalls(main, context) {
 
   async function save(format) {
     exporter.open = false;
+    const label = exporter.querySelector("summary");
+    label.textContent = "Exporting…";
     announce("The export is being made");
     try {
       const blob = await getBlob("/export", { ...filters(state), format }, {});
@@ -322,7 +324,10 @@ export function mountCalls(main, context) {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       announce("The export is saved");
     } catch (error) {
-      context.fail(error, foot, () => (sayFoot(), save(format)));
+      context.fail(error, foot, () => (sayFoot(), save(format)), { goesOn: false });
+      foot.scrollIntoView({ block: "end" });
+    } finally {
+      label.textContent = "Export";
     }
   }
 

@@ -22,7 +22,7 @@ function when(bar, isHours) {
 }
 
 /** Calls over time, with the errors among them; drawn anew when the place changes its width. */
-export function overTime(bars, { isHours, go }) {
+export function overTime(bars, { isHours, go, link }) {
   const place = h("div", { class: "chart" });
   const told = h("p", { class: "told", "aria-hidden": "true" });
   const most = round(Math.max(...bars.map((bar) => bar.count)));
@@ -72,7 +72,7 @@ export function overTime(bars, { isHours, go }) {
     "details",
     { class: "as-table" },
     h("summary", {}, "As a table"),
-    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Calls over time, as a table" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Time", "Calls", "Errors", "Error rate"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)))), h("tbody", {}, bars.filter((bar) => bar.count).map((bar) => h("tr", {}, h("th", { scope: "row" }, when(bar, isHours)), h("td", { class: "number" }, count(bar.count)), h("td", { class: "number" }, count(bar.errors)), h("td", { class: "number" }, percent(bar.errors, bar.count))))))),
+    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Calls over time, as a table" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Time", "Calls", "Errors", "Error rate"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)))), h("tbody", {}, bars.filter((bar) => bar.count).map((bar) => h("tr", {}, h("th", { scope: "row" }, h("a", link(bar), when(bar, isHours))), h("td", { class: "number" }, count(bar.count)), h("td", { class: "number" }, count(bar.errors)), h("td", { class: "number" }, percent(bar.errors, bar.count))))))),
   );
   return { element: h("div", {}, place, told, table), leave: () => watch.disconnect() };
 }

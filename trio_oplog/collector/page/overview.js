@@ -111,8 +111,8 @@ export function mountOverview(main, context) {
       const group = known.get(at);
       bars.push({ at: new Date(at), count: group?.count ?? 0, errors: group?.errors ?? 0 });
     }
-    const go = (one) => context.go({ view: undefined, range: undefined, since: one.at.toISOString(), until: new Date(one.at.getTime() + step).toISOString() });
-    chart = overTime(bars, { isHours, go });
+    const within = (one) => ({ view: undefined, range: undefined, since: one.at.toISOString(), until: new Date(one.at.getTime() + step).toISOString() });
+    chart = overTime(bars, { isHours, go: (one) => context.go(within(one)), link: (one) => to(within(one)) });
     show(place, chart.element);
   }
 
