@@ -101,7 +101,8 @@ def read_one(connection: Connection, workspace_id: str, operation_id: str) -> by
 
 def read_workspaces(connection: Connection) -> list[str]:
     """The names of the workspaces that ever had a record, in order."""
-    return list(connection.scalars(select(workspaces.c.name).order_by(workspaces.c.name)))
+    # Not in the order of the database's language, which is another on each server.
+    return sorted(connection.scalars(select(workspaces.c.name)))
 
 
 def read_number(connection: Connection, workspace_id: str) -> int | None:

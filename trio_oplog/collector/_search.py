@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import attrs
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from trio_oplog import _wire
 from trio_oplog._errors import WireError
@@ -46,9 +49,13 @@ def without_payload(body: bytes) -> bytes:
     the risk of an approval.
 
     Args:
-        body: The bytes of a record that the store has.
+        body: The bytes of a record that the store has.  One that cannot be read, because a later version wrote it, or somebody by
+            hand, is shown by what every record has: it must not keep a reader from the others.
     """
-    operation = _wire.decode(body)
+    try:
+        operation = _wire.decode(body)
+    except WireError:
+        return _essence(body)
     meta, approval = operation.result_meta, operation.approval
     return _wire.encode(
         attrs.evolve(
@@ -60,6 +67,29 @@ def without_payload(body: bytes) -> bytes:
             approval=None if approval is None else attrs.evolve(approval, reason=None, risk=None),
         )
     )
+
+
+class _Essence(msgspec.Struct, omit_defaults=True):
+    id: str | UnsetType = UNSET
+    workspace_id: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    env_id: str | UnsetType = UNSET
+    tool: str | UnsetType = UNSET
+    is_error: bool | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+    completed_at: datetime | UnsetType = UNSET
+    duration_ms: int | UnsetType = UNSET
+
+
+_read_essence: Final = msgspec.json.Decoder(_Essence).decode
+
+
+def _essence(body: bytes) -> bytes:
+    """What every record has, of one that is none."""
+    try:
+        return msgspec.json.encode(_read_essence(body))
+    except msgspec.MsgspecError:
+        return b"{}"
 
 
 def _holds(body: bytes, wanted: str, *, payload: bool) -> bool:
