@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outcome, QueryError, ResultMeta, StoreError, _wire
 from trio_oplog._operation import CHECK_SOURCE
 from trio_oplog.collector import Counted, StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
+from trio_oplog.collector._databases import READERS
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
@@ -309,6 +312,40 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_t
         assert (first.bodies, first.searched_to) == ([], NOON + timedelta(seconds=7))
         second = await store.page(ListQuery(workspace_id="ws", q="needle", cursor=first.next), budget=60)
         assert (second.bodies, second.searched_to, second.next) == ([_wire.encode(needle)], None, None)
+
+
+async def test_a_list_does_not_wait_for_searches(
+    store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    def holds_when_told(*_: object, **__: object) -> Callable[[bytes], bool]:
+        return lambda _: may_end.wait(60)
+
+    monkeypatch.setattr("trio_oplog.collector._store.holds", holds_when_told)
+    async with open_store(store_url) as store, trio.open_nursery() as nursery:
+        await store.add([make_operation()])
+        try:
+            for _ in range(READERS):
+                nursery.start_soon(store.page, ListQuery(workspace_id="ws", q="x"))
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(30):
+                assert len((await store.page(EVERYTHING)).bodies) == 1
+        finally:
+            may_end.set()
+
+
+async def test_who_waits_in_line_for_a_reader_can_leave(store_url: str) -> None:
+    readers = [object() for _ in range(READERS)]
+    async with open_store(store_url) as store:
+        for each in readers:
+            await store._reading.acquire_on_behalf_of(each)
+        with trio.move_on_after(0.01) as leaving:
+            await store.find(EVERYTHING)
+        assert leaving.cancelled_caught
+        for each in readers:
+            store._reading.release_on_behalf_of(each)
+        assert await store.find(EVERYTHING) == []
 
 
 async def test_an_export_cuts_its_lists_where_they_are_too_large(
