@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
@@ -29,7 +29,7 @@ from trio_oplog.collector._databases import READERS
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
-from trio_oplog.collector._search import holds, unescaped
+from trio_oplog.collector._search import holds
 from trio_oplog.testing._check_store_counts import check_counts
 
 MakeOperation = Callable[..., Operation]
@@ -517,7 +517,31 @@ def test_text_is_found_however_json_spells_it(make_operation: MakeOperation) -> 
     for text in ("😀 /X", 'x "Q"\n', r"\ud800", "ä"):
         assert holds(text)(record), text
     assert not holds("echo!")(record)
-    assert unescaped(r"\ud800\t") == "�\t"
+
+
+@pytest.fixture
+def make_result(make_operation: MakeOperation) -> Callable[[str], bytes]:
+    return lambda text: _wire.encode(make_operation(result_summary=text))
+
+
+odd_cases = st.text(
+    st.sampled_from(
+        'a\\"\N{GREEK CAPITAL LETTER SIGMA}\N{GREEK SMALL LETTER SIGMA}\N{GREEK SMALL LETTER FINAL SIGMA}'
+        "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}\N{LATIN SMALL LETTER DOTLESS I}\N{LATIN CAPITAL LETTER SHARP S}"
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(before=odd_cases, text=odd_cases, after=odd_cases)
+@example("a", "a\N{GREEK CAPITAL LETTER SIGMA}", "a")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_part_of_a_text_is_found_in_it_whatever_the_case(
+    make_result: Callable[[str], bytes], before: str, text: str, after: str
+) -> None:
+    for wanted in (text, text.lower()):
+        assert holds(wanted)(make_result(before + text + after)), wanted
 
 
 async def test_pruning_a_file_gives_the_space_back_and_stops_nobody(tmp_path: Path, make_operation: MakeOperation) -> None:
