@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -15,18 +16,20 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outcome, QueryError, ResultMeta, StoreError, _wire
 from trio_oplog._operation import CHECK_SOURCE
 from trio_oplog.collector import Counted, StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
+from trio_oplog.collector._databases import READERS
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
-from trio_oplog.collector._search import holds, unescaped
+from trio_oplog.collector._search import holds
 from trio_oplog.testing._check_store_counts import check_counts
 
 MakeOperation = Callable[..., Operation]
@@ -311,6 +314,40 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_t
         assert (second.bodies, second.searched_to, second.next) == ([_wire.encode(needle)], None, None)
 
 
+async def test_a_list_does_not_wait_for_searches(
+    store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    def holds_when_told(*_: object, **__: object) -> Callable[[bytes], bool]:
+        return lambda _: may_end.wait(60)
+
+    monkeypatch.setattr("trio_oplog.collector._store.holds", holds_when_told)
+    async with open_store(store_url) as store, trio.open_nursery() as nursery:
+        await store.add([make_operation()])
+        try:
+            for _ in range(READERS):
+                nursery.start_soon(store.page, ListQuery(workspace_id="ws", q="x"))
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(30):
+                assert len((await store.page(EVERYTHING)).bodies) == 1
+        finally:
+            may_end.set()
+
+
+async def test_who_waits_in_line_for_a_reader_can_leave(store_url: str) -> None:
+    readers = [object() for _ in range(READERS)]
+    async with open_store(store_url) as store:
+        for each in readers:
+            await store._reading.acquire_on_behalf_of(each)
+        with trio.move_on_after(0.01) as leaving:
+            await store.find(EVERYTHING)
+        assert leaving.cancelled_caught
+        for each in readers:
+            store._reading.release_on_behalf_of(each)
+        assert await store.find(EVERYTHING) == []
+
+
 async def test_an_export_cuts_its_lists_where_they_are_too_large(
     store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,7 +517,31 @@ def test_text_is_found_however_json_spells_it(make_operation: MakeOperation) -> 
     for text in ("😀 /X", 'x "Q"\n', r"\ud800", "ä"):
         assert holds(text)(record), text
     assert not holds("echo!")(record)
-    assert unescaped(r"\ud800\t") == "�\t"
+
+
+@pytest.fixture
+def make_result(make_operation: MakeOperation) -> Callable[[str], bytes]:
+    return lambda text: _wire.encode(make_operation(result_summary=text))
+
+
+odd_cases = st.text(
+    st.sampled_from(
+        'a\\"\N{GREEK CAPITAL LETTER SIGMA}\N{GREEK SMALL LETTER SIGMA}\N{GREEK SMALL LETTER FINAL SIGMA}'
+        "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}\N{LATIN SMALL LETTER DOTLESS I}\N{LATIN CAPITAL LETTER SHARP S}"
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(before=odd_cases, text=odd_cases, after=odd_cases)
+@example("a", "a\N{GREEK CAPITAL LETTER SIGMA}", "a")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_part_of_a_text_is_found_in_it_whatever_the_case(
+    make_result: Callable[[str], bytes], before: str, text: str, after: str
+) -> None:
+    for wanted in (text, text.lower()):
+        assert holds(wanted)(make_result(before + text + after)), wanted
 
 
 async def test_pruning_a_file_gives_the_space_back_and_stops_nobody(tmp_path: Path, make_operation: MakeOperation) -> None:

@@ -70,6 +70,20 @@ async def test_it_reads_what_the_store_says(store: Store) -> None:
         assert exported == (await store.page(ListQuery(workspace_id="ws-1"))).bodies
 
 
+@pytest.mark.parametrize(("text", "silence"), [(None, 60), ("rare", 600)])
+async def test_an_export_that_searches_may_be_silent_for_longer(text: str | None, silence: float) -> None:
+    allowed = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        allowed.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200)
+
+    client = ReadClient(URL, SECRET, http=httpx.AsyncClient(transport=httpx.MockTransport(respond)))
+    async with aclosing(client.export(ListQuery(workspace_id="ws", q=text))) as lists:
+        assert [bodies async for bodies in lists] == []
+    assert allowed == [silence]
+
+
 async def test_exports_come_in_lists_of_some(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_LIST_AT_ONCE", 2)
     async with client_of(store) as http:

@@ -24,6 +24,8 @@ from trio_oplog._reach import name_failure
 
 STREAM_TIMEOUT: Final = 60.0
 """How long a stream may be silent, in seconds: four of the heartbeats of a live tail."""
+SEARCH_TIMEOUT: Final = 600.0
+"""The same of an export that searches, and says nothing until it has found something: that is some ten million records."""
 
 _LIST_AT_ONCE: Final = 256
 """How many records of an export are handed on together."""
@@ -139,7 +141,8 @@ class ReadClient(ListClient):
         parameters = write_parameters(query)
         del parameters["limit"]
         waiting: list[bytes] = []
-        async with self._lines(self._below("/export", parameters)) as lines:
+        silence = STREAM_TIMEOUT if query.q is None else SEARCH_TIMEOUT
+        async with self._lines(self._below("/export", parameters), silence) as lines:
             async for line in lines:
                 waiting.append(line)
                 if len(waiting) == _LIST_AT_ONCE:
@@ -164,7 +167,7 @@ class ReadClient(ListClient):
         parameters = write_parameters(query)
         wanted = {name: text for name, text in parameters.items() if name not in ("limit", "since", "until", "cursor")}
         url = self._below("/live", wanted if after is None else {**wanted, "after": after})
-        async with self._lines(url) as lines:
+        async with self._lines(url, STREAM_TIMEOUT) as lines:
             cursor = after or ""
             record: bytes | None = None
             async for line in lines:
@@ -188,10 +191,10 @@ class ReadClient(ListClient):
         return self._url.copy_with(path=self._url.path.rstrip("/") + path).copy_merge_params(parameters)
 
     @asynccontextmanager
-    async def _lines(self, url: httpx.URL) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    async def _lines(self, url: httpx.URL, silence: float) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """The lines of an answer while it comes."""
         async with self._client() as http:
-            timeout = httpx.Timeout(self._timeout, read=STREAM_TIMEOUT)
+            timeout = httpx.Timeout(self._timeout, read=silence)
             request = http.build_request("GET", url, headers=self._headers, timeout=timeout)
             response, problem = None, ""
             try:

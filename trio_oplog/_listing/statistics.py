@@ -7,9 +7,18 @@ from typing import Any, Final
 
 import msgspec
 from attrs import Attribute, field, frozen
+from attrs.converters import optional
 
 from trio_oplog._errors import QueryError
-from trio_oplog._listing.query import LIMIT_MAX, optional_bool, optional_text, optional_time, required_text, valid_limit
+from trio_oplog._listing.query import (
+    LIMIT_MAX,
+    as_recorded,
+    optional_bool,
+    optional_text,
+    optional_time,
+    required_text,
+    valid_limit,
+)
 
 _LABELS: Final = ("tool", "env_id", "source", "outcome", "client", "approval")
 STATISTICS_GROUPS: Final = (*_LABELS, "user_id", "hour", "day")
@@ -41,17 +50,17 @@ class StatisticsQuery:
         QueryError: A value is wrong, or cannot be combined with another; the error names the field.
     """
 
-    workspace_id: str = field(validator=required_text)
+    workspace_id: str = field(converter=as_recorded, validator=required_text)
     by: str = field(validator=_group)
     since: datetime | None = field(default=None, validator=optional_time)
     until: datetime | None = field(default=None, validator=optional_time)
-    tool: str | None = field(default=None, validator=optional_text)
-    env_id: str | None = field(default=None, validator=optional_text)
-    source: str | None = field(default=None, validator=optional_text)
-    outcome: str | None = field(default=None, validator=optional_text)
-    client: str | None = field(default=None, validator=optional_text)
-    approval: str | None = field(default=None, validator=optional_text)
-    user_id: str | None = field(default=None, validator=optional_text)
+    tool: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    env_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    source: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    outcome: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    client: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    approval: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    user_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
     is_error: bool | None = field(default=None, validator=optional_bool)
     limit: int = field(default=LIMIT_MAX, validator=valid_limit)
 

@@ -156,7 +156,7 @@ class SlowestSearch:
         highest: dict[int, int] = {}
         statement = select(columns.start, columns.durations).where(*conditions)
         looked_at = 1
-        with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": AT_ONCE[connection.dialect.name]}) as rows:
             for start, durations in rows:
                 highest[start] = max(highest.get(start, 0), *decode(durations))
                 looked_at += 1
@@ -196,7 +196,7 @@ class SlowestSearch:
         )
         looked_at = 0
         started_at = seq = 0
-        with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": AT_ONCE[connection.dialect.name]}) as rows:
             for started_at, seq, body in rows:
                 looked_at += 1
                 one = (duration_of(body), started_at, seq)

@@ -96,6 +96,8 @@ class Store:
         self._writers = 1 if self.file is not None else WRITERS
         self._writing = anyio.Semaphore(self._writers)
         self._reading = anyio.CapacityLimiter(READERS)
+        # What reads much leaves one reader for what reads little.
+        self._searching = anyio.Semaphore(READERS - 1)
         self._queue: list[_Waiting] = []
         self._settled = Settled()
         self._next_arrival = anyio.Event()
@@ -311,7 +313,7 @@ class Store:
         Raises:
             StoreError: They could not be read.
         """
-        return await self._read(lambda connection: read_statistics(connection, query))
+        return await self._read_much(lambda connection: read_statistics(connection, query))
 
     async def slowest(
         self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True, brief: bool = False
@@ -350,9 +352,9 @@ class Store:
         check_slowest(query)
         view = _view(payload=payload, brief=brief)
         deadline = anyio.current_time() + budget
-        search = await self._read(lambda connection: SlowestSearch.begin(connection, query))
+        search = await self._read_much(lambda connection: SlowestSearch.begin(connection, query))
         while not search.is_over and anyio.current_time() < deadline:
-            search = await self._read(search.advance)
+            search = await self._read_much(search.advance)
         places = search.places
         # Without arguments and results they are small.
         if view is None and len(places) > 1:
@@ -486,13 +488,14 @@ class Store:
         position = read_cursor(query)
         fits = None if query.q is None else holds(query.q, payload=payload)
         deadline = anyio.current_time() + budget
-        read = partial(read_chunk, query=query, most=most, kept=kept, fits=fits, view=_view(payload=payload, brief=brief))
+        look = partial(read_chunk, query=query, most=most, kept=kept, fits=fits, view=_view(payload=payload, brief=brief))
+        read = self._read if fits is None else self._read_much
         bodies: list[bytes] = []
         rest: list[Place] = []
         size = 0
         while True:
             wanted = query.limit - len(bodies) - len(rest)
-            chunk = await self._read(partial(read, before=position, wanted=wanted, held=size))
+            chunk = await read(partial(look, before=position, wanted=wanted, held=size))
             bodies += chunk.found
             rest += chunk.rest
             size, position = chunk.size, chunk.last
@@ -505,7 +508,14 @@ class Store:
                 return Page(bodies, position.spell(), as_time(position.started_at)), rest, False
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._in_thread(await self._opened(), work, self._reading)
+        database = await self._opened()
+        # Out here, where who waits in line can be cancelled, and does not wait for PostgreSQL yet.
+        async with self._reading:
+            return await self._in_thread(database, work)
+
+    async def _read_much(self, work: Callable[[Connection], T]) -> T:
+        async with self._searching:
+            return await self._read(work)
 
     async def _opened(self) -> Database:
         async with self._opening:
@@ -525,16 +535,12 @@ class Store:
         if database is not None:
             await anyio.to_thread.run_sync(database.close)
 
-    async def _in_thread(
-        self, database: Database, work: Callable[[Connection], T], limiter: anyio.CapacityLimiter | None = None
-    ) -> T:
+    async def _in_thread(self, database: Database, work: Callable[[Connection], T]) -> T:
         """Do something in a thread, in one transaction.  Not cut short by cancellation, only by the time it takes."""
         call = Call()
         patience = _PATIENCE if database.may_hang else math.inf
         with anyio.CancelScope(shield=True), anyio.move_on_after(patience):
-            return await anyio.to_thread.run_sync(
-                guarded, lambda: database.run(work, call), limiter=limiter, abandon_on_cancel=database.may_hang
-            )
+            return await anyio.to_thread.run_sync(guarded, lambda: database.run(work, call), abandon_on_cancel=database.may_hang)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(database.cut, call)
         raise StoreError(_NO_ANSWER)
