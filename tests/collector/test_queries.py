@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import evolve
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
