@@ -536,7 +536,7 @@ odd_cases = st.text(
 
 @given(before=odd_cases, text=odd_cases, after=odd_cases)
 @example("a", "a\N{GREEK CAPITAL LETTER SIGMA}", "a")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_part_of_a_text_is_found_in_it_whatever_the_case(
     make_result: Callable[[str], bytes], before: str, text: str, after: str
 ) -> None:
