@@ -133,7 +133,7 @@ async def fill(url: str) -> int:
         found = 0
         for name in await store.workspaces():
             counted = await store.statistics(StatisticsQuery(workspace_id=name, by="outcome"))
-            found += sum(each.count for each in counted)
+            found += sum(each.count for each in counted.groups)
         return found
 
 

@@ -26,7 +26,8 @@ from trio_oplog.collector import StatisticsQuery, Store, open_store
 RECORDS = int(os.environ.get("TRIO_OPLOG_RECORDS", "100000"))
 SECRET = "benchmark"  # noqa: S105
 SIZE = 500
-SENDERS = 4
+# As many as one Client has at a time: what waits while one transaction commits shares the next.
+SENDERS = 16
 FIRST_MS, UNMATCHED_MS, STATISTICS_MS = 50, 300, 100
 FASTEST = {"sqlite": 20_000, "postgresql": 15_000}
 SEARCHED = 200_000
@@ -108,7 +109,7 @@ async def ask(store: Store) -> list[Row]:
         rows.append(
             within(f"statistics of 30 days by {by}", await best(lambda counted=counted: store.statistics(counted)), STATISTICS_MS)
         )
-    there = sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="team", by="day")))
+    there = sum(each.count for each in (await store.statistics(StatisticsQuery(workspace_id="team", by="day"))).groups)
     took = await best(lambda: store.page(ListQuery(workspace_id="team", q="no such text"), budget=60), 2)
     rows.append(Row("a search", f"{there / took * 1e3:,.0f}/s", f"{SEARCHED:,}/s wanted", there / took * 1e3 / SEARCHED, ">= 1"))
     return rows

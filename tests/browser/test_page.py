@@ -232,11 +232,23 @@ def test_a_search_that_finds_nothing_says_what_to_do(visit: MakeVisit) -> None:
     shown.wait(".calls tbody tr")
 
 
+def test_a_long_filter_is_cut_and_its_name_is_not(visit: MakeVisit) -> None:
+    shown = visit(*SIZES[0])
+    shown.open(f"?workspace=team&outcome={'x' * 90}")
+    shown.wait("text=No call fits")
+    shown.check_layout()
+    assert shown.page.evaluate("document.querySelector('.chip-name').getClientRects().length") == 1
+    assert shown.page.evaluate("document.querySelector('.chip').clientHeight") < 40
+
+
 def test_a_filter_that_cannot_be_says_so(visit: MakeVisit) -> None:
     shown = visit()
     shown.expected = ["status of 400"]
     shown.open("?workspace=team&since=yesterday")
-    shown.wait("text=The filter from cannot be used")
+    shown.wait("text=The filter “from” cannot be used")
+    shown.page.get_by_role("button", name="Remove this filter").click()
+    shown.wait(".calls tbody tr")
+    assert "since" not in shown.page.url
 
 
 def test_one_call_in_full(visit: MakeVisit, collector: Collector) -> None:
@@ -326,7 +338,9 @@ def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     slowest = shown.page.get_by_role("region", name="Slowest calls").first.locator("tbody tr")
     assert slowest.count() == 10
     shown.page.get_by_text("As a table").click()
-    assert shown.page.get_by_role("region", name="Calls over time, as a table").get_by_role("row").count() > 20
+    table = shown.page.get_by_role("region", name="Calls over time, as a table")
+    assert table.get_by_role("row").count() == table.get_by_role("link").count() + 1 > 20
+    assert "since=" in table.get_by_role("link").last.get_attribute("href")
     shown.check_accessibility()
     # A bar leads to its calls.
     shown.page.locator("g.bar").nth(-3).click(force=True)
@@ -337,6 +351,22 @@ def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     shown.wait(".chart svg")
     shown.page.get_by_role("region", name="Tools").first.get_by_role("link", name="query").click()
     shown.wait(".chip:has-text('query')")
+
+
+def test_an_overview_that_could_not_be_reached_says_so_once_and_comes_when_the_collector_is_back(visit: MakeVisit) -> None:
+    shown = visit()
+    shown.expected = ["ERR_INTERNET_DISCONNECTED"]
+    shown.open("?workspace=team&view=overview&range=7d")
+    shown.wait(".chart svg")
+    shown.page.wait_for_selector(".loading", state="detached")
+    shown.page.context.set_offline(True)
+    shown.page.get_by_role("button", name="Errors only").click()
+    shown.wait("text=The collector cannot be reached")
+    assert shown.page.locator(".notice").count() == 1
+    shown.page.context.set_offline(False)
+    shown.wait(".chart svg")
+    shown.page.wait_for_selector(".loading", state="detached")
+    assert shown.page.locator(".notice").count() == 0
 
 
 def test_the_slowest_calls_are_those_of_the_whole_time(visit: MakeVisit, collector: Collector) -> None:
@@ -362,16 +392,20 @@ def test_the_slowest_calls_are_those_of_the_whole_time(visit: MakeVisit, collect
     assert shown.page.get_by_role("region", name="Slowest calls").locator("tbody tr").count() == 10
 
 
-def test_the_workspaces_are_there_and_one_is_chosen(visit: MakeVisit) -> None:
+def test_the_workspaces_are_there_and_one_is_chosen(visit: MakeVisit, collector: Collector) -> None:
     shown = visit()
     shown.open("?workspace=team&tool=query")
     shown.wait(".calls tbody tr")
+    later = fresh_workspace()
+    collector.store(operation(later))
     shown.page.get_by_label("Workspace").select_option("staging")
     shown.until("location.search === '?workspace=staging'")
     shown.page.get_by_role("link", name="Workspaces").click()
     names = shown.page.locator("tbody th")
     names.first.wait_for()
-    assert {"team", "staging", "hostile"} <= set(names.all_inner_texts())
+    # Who went there with the keyboard is still there.
+    assert shown.page.evaluate("document.activeElement.textContent") == "Workspaces"
+    assert {"team", "staging", "hostile", later} <= set(names.all_inner_texts())
     shown.page.locator("tbody th a", has_text="team").click()
     shown.wait(".calls tbody tr")
     assert "workspace=team" in shown.page.url
@@ -395,6 +429,31 @@ def test_what_is_shown_is_exported(visit: MakeVisit, format_: str) -> None:
     else:
         assert text.startswith("id,workspace_id,")
         assert len(text.splitlines()) == len(shown.rows()) + 1
+
+
+def test_an_export_that_fails_is_said_where_one_sees_it_and_not_begun_again(visit: MakeVisit) -> None:
+    shown = visit()
+    shown.expected = ["ERR_FAILED"]
+    shown.page.clock.install()
+    shown.open("?workspace=team")
+    shown.wait(".calls tbody tr")
+    shown.settle()
+    begun: list[str] = []
+
+    def break_off(route: Any) -> None:
+        begun.append(route.request.url)
+        shown.until("document.querySelector('.export summary').textContent === 'Exporting…'")
+        route.abort()
+
+    shown.page.route("**/export?*", break_off)
+    shown.page.get_by_text("Export", exact=True).click()
+    shown.page.get_by_role("button", name="CSV").click()
+    notice = shown.wait(".notice:has-text('cannot be reached')")
+    assert notice.evaluate("element => element.getBoundingClientRect().bottom") <= 800
+    assert "goes on" not in notice.inner_text()
+    assert shown.page.locator(".export summary").inner_text() == "Export"
+    shown.page.clock.fast_forward(60_000)
+    assert len(begun) == 1
 
 
 def test_signing_in_with_a_token_and_out(visit: MakeVisit) -> None:
@@ -452,7 +511,7 @@ def test_looking_the_list_over_is_no_read_of_payloads_and_opening_a_call_is(visi
     assert collector.count("trio-oplog") == before + 1
 
 
-def test_an_empty_workspace_says_what_to_do(visit: MakeVisit) -> None:
+def test_an_empty_workspace_says_what_to_do(visit: MakeVisit, collector: Collector) -> None:
     shown = visit()
     shown.open("?workspace=nothing-yet")
     shown.wait("text=Nothing was recorded here yet")
@@ -461,6 +520,9 @@ def test_an_empty_workspace_says_what_to_do(visit: MakeVisit) -> None:
     shown.wait("text=Nothing was recorded yet")
     assert shown.page.get_by_label("Workspace", exact=True).count() == 0
     shown.check_accessibility()
+    # The first call comes by itself.
+    collector.store(operation("nothing-yet", "first"))
+    shown.wait(".calls tbody tr:has-text('first')")
 
 
 def test_everything_is_done_with_the_keyboard(visit: MakeVisit) -> None:
@@ -492,6 +554,16 @@ def test_everything_is_done_with_the_keyboard(visit: MakeVisit) -> None:
     assert shown.page.evaluate(focused) == 1
     press("Escape")
     assert shown.page.evaluate("document.activeElement === document.body")
+    # What opened below a button closes by Escape, and by a click elsewhere.
+    for button in ("Add filter", "Export"):
+        shown.page.get_by_text(button, exact=True).click()
+        shown.wait("details[open]")
+        press("Tab")
+        press("Escape")
+        assert shown.page.evaluate("document.activeElement.textContent") == button
+        shown.page.get_by_text(button, exact=True).click()
+        shown.page.locator(".bars").click(position={"x": 2, "y": 2})
+        shown.page.wait_for_selector("details[open]", state="detached")
 
 
 @pytest.mark.parametrize(("width", "height"), [SIZES[0], SIZES[1]])
@@ -562,6 +634,9 @@ def test_the_link_of_ui_signs_in_once(visit: MakeVisit, tmp_path: Path) -> None:
             other.expected = ["status of 403"]
             other.page.goto(link)
             other.wait("text=The link was used already")
+            # There is no token that one could have.
+            other.wait("text=Open the link that trio-oplog ui has printed")
+            assert other.page.locator("input").count() == 0
             other.check_accessibility()
         finally:
             process.terminate()

@@ -71,7 +71,10 @@ def test_the_servers_of_every_client_are_adopted_shown_without_their_secrets_and
         "Codex: ~/.codex/config.toml",
         "github  is put on record",
     ]
-    assert result.stderr == "2 servers put on record; 1 server left alone; restart the clients for it to take effect\n"
+    assert result.stderr.splitlines() == [
+        "2 servers put on record; 1 server left alone; restart the clients for it to take effect",
+        "then 'trio-oplog list' and 'trio-oplog ui' show what they call",
+    ]
     assert "hunter2" not in result.output
     adopted = contents(home)
     assert adopted[".config/Code/User/settings.json"] == before[".config/Code/User/settings.json"]
@@ -97,10 +100,14 @@ def test_a_dry_run_says_what_would_be_and_does_nothing(home: Path, tmp_path: Pat
     result = run("--dry-run")
     assert result.stderr == "2 servers put on record; 1 server left alone; nothing was written (--dry-run)\n"
     assert contents(home) == before
+    assert "files  would be put on record\n" in result.stdout
+    assert "far    is left alone" in result.stdout
     assert not (tmp_path / "state").exists()
     run()
     adopted = contents(home)
-    assert "the file would be as it was before, byte for byte" in run("--undo", "--dry-run").stdout
+    undone = run("--undo", "--dry-run").stdout
+    assert "files  would be taken off the record\n" in undone
+    assert "the file would be as it was before, byte for byte" in undone
     assert contents(home) == adopted
 
 
@@ -139,7 +146,7 @@ def test_a_file_that_is_broken_or_being_edited_is_left_alone_and_the_others_are_
     assert result.exit_code == 1
     assert "Cursor: ~/.cursor/mcp.json\n  left alone: it lacks a key (line 2)\n" in result.stdout
     assert "left alone: it is being edited: .settings.json.swp is beside it\n" in result.stdout
-    assert result.stderr == "1 server put on record; 2 files left alone; restart the clients for it to take effect\n"
+    assert result.stderr.startswith("1 server put on record; 2 files left alone; restart the clients for it to take effect\n")
     assert broken.read_text() == "{\n"
 
 

@@ -51,7 +51,7 @@ def test_all_is_well_with_an_empty_folder_and_the_test_record_is_in_no_list(tmp_
         lines = result.stdout.splitlines()
         assert lines[0] == "ok   configuration no file"
         assert lines[1] == f"     to            {store}  (option)"
-        assert "ok   destination   answers, and takes the secret for reading" in lines
+        assert "ok   destination   can be read" in lines
     listing = ["list", "--from", store, "--json"]
     listed = [CliRunner().invoke(main, [*listing, *asked]) for asked in ([], ["--source", "trio-oplog-check"])]
     assert [len(json.loads(result.stdout)["operations"]) for result in listed] == [0, 1]
@@ -149,6 +149,8 @@ def test_a_destination_that_does_not_do_is_told_with_the_remedy(answer: Answer, 
         found = findings("--to", url, TRIO_OPLOG_SECRET=SECRET)
     [problem] = found[what]
     assert remedy in problem["remedy"]
+    if what != "destination":
+        assert found["destination"] == [{"found": "answers, and takes the secret for reading"}]
 
 
 @pytest.mark.parametrize(

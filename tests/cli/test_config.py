@@ -344,6 +344,7 @@ def test_the_documentation_lists_every_option_about_recording() -> None:
     shared = config.options_of(command("wrap")).keys() & config.options_of(command("gateway")).keys() - {
         "grace",
         "upstream",
+        "upstream-ca-file",
         "upstream-header-file",
     }
     section = PAGE.partition("\n## Say what is recorded\n")[2].partition("\n## ")[0]

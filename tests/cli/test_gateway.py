@@ -229,7 +229,7 @@ async def test_sighup_without_a_file_of_tokens_says_so_and_ends_nothing(tmp_path
     async with gateway(tmp_path / "log", "--", *PYTHON, ECHO) as running:
         running.process.send_signal(signal.SIGHUP)
         assert running.process.stderr is not None
-        assert await running.process.stderr.receive_some() == b"SIGHUP: there is no file of tokens to read again\n"
+        assert await running.process.stderr.receive_some() == b"SIGHUP: there is no file of tokens or headers to read again\n"
         async with connect(running.url, proxy=None) as client:
             await client.send(CALL)
             assert await client.recv() == ANSWER

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.cli.test_gateway import Running, gateway
 from tests.cli.test_wrap import run, stored
 from tests.gateway.fronted import JSON, STREAM, call, http, result
-from tests.serving.peer import read_all, read_body, read_until, request, serving
+from tests.serving.peer import PLENTY, read_all, read_body, read_until, request, serving
 from tests.serving.test_streaming import POST, START, part
 from trio_oplog._asgi import Receive, Send
 from trio_oplog._cli import main
@@ -96,6 +96,17 @@ async def test_sigterm_under_load_ends_streams_cleanly_and_puts_open_calls_on_re
     assert outcomes == ["unanswered"] * 20
 
 
+async def reload(running: Running) -> list[str]:
+    """What the program says of the two files that it reads again."""
+    assert running.process.stderr is not None
+    said = b""
+    running.process.send_signal(signal.SIGHUP)
+    with trio.fail_after(PLENTY):
+        while said.count(b"\n") < 2:
+            said += await running.process.stderr.receive_some()
+    return said.decode().splitlines()
+
+
 async def test_tokens_are_the_gateways_and_headers_from_a_file_are_the_upstreams(tmp_path: Path) -> None:
     entries, given = [], []
     for user in ("alice", "bob"):
@@ -116,14 +127,18 @@ async def test_tokens_are_the_gateways_and_headers_from_a_file_are_the_upstreams
 
             assert await ask() == [200, 401, 401]
             tokens.write_text(entries[1])
-            running.process.send_signal(signal.SIGHUP)
-            assert running.process.stderr is not None
-            assert await running.process.stderr.receive_some() == b"SIGHUP: the tokens were read again\n"
+            headers.write_text("Authorization: Bearer newer\n")
+            assert await reload(running) == ["SIGHUP: the tokens were read again", "SIGHUP: the headers were read again"]
             assert await ask() == [401, 200, 401]
-    assert [(each[b"authorization"], each[b"x-api-key"]) for each in app.heard] == [(b"Bearer upstream", b"k")] * 2
-    assert running.said == "2 requests, 4 refused, 2 operations, 2 delivered\n"
+            headers.write_text("hunter2\n")
+            problem = f"line 1 of {headers} must be 'Name: value'; the headers stay as they were"
+            assert await reload(running) == ["SIGHUP: the tokens were read again", f"SIGHUP: {problem}"]
+            assert await ask() == [401, 200, 401]
+    sent = [(each[b"authorization"], each.get(b"x-api-key")) for each in app.heard]
+    assert sent == [(b"Bearer upstream", b"k"), (b"Bearer newer", None), (b"Bearer newer", None)]
+    assert running.said == "3 requests, 6 refused, 3 operations, 3 delivered\n"
     assert "hunter2" not in running.url + running.said
-    assert [operation["user_id"] for operation in await stored(tmp_path / "log")] == ["alice", "bob"]
+    assert [operation["user_id"] for operation in await stored(tmp_path / "log")] == ["alice", "bob", "bob"]
 
 
 async def test_a_captured_session_of_exchanges_replays_to_the_same_operations(tmp_path: Path) -> None:
@@ -160,12 +175,12 @@ async def test_a_captured_session_of_exchanges_replays_to_the_same_operations(tm
     [
         ("", "holds no header fields"),
         ("# nothing\n", "holds no header fields"),
-        ("Authorization: Bearer hunter2\nhunter2", "line 2 must be"),
-        ("hunter2: \n", "line 1 must be"),
-        ("a b: hunter2\n", "line 1 must be"),
-        ("a: hunter2\x00\n", "line 1 must be"),
-        (": hunter2\n", "line 1 must be"),
-        ("Content-Length: 5\n", "line 1: Content-Length is not for a file to say"),
+        ("Authorization: Bearer hunter2\nhunter2", "line 2 of {file} must be"),
+        ("hunter2: \n", "line 1 of {file} must be"),
+        ("a b: hunter2\n", "line 1 of {file} must be"),
+        ("a: hunter2\x00\n", "line 1 of {file} must be"),
+        (": hunter2\n", "line 1 of {file} must be"),
+        ("Content-Length: 5\n", "line 1 of {file}: Content-Length is not for a file to say"),
     ],
 )
 def test_a_file_that_holds_no_headers_is_refused_and_not_quoted(
@@ -174,7 +189,7 @@ def test_a_file_that_holds_no_headers_is_refused_and_not_quoted(
     file = tmp_path / "headers"
     file.write_text(text)
     said = wrong(["--upstream", "http://x/mcp", "--upstream-header-file", str(file)], capsys)
-    assert problem in said
+    assert problem.format(file=file) in said
     assert "hunter2" not in said
 
 
@@ -192,6 +207,8 @@ def test_headers_are_taken_as_they_stand(tmp_path: Path) -> None:
         (["--upstream", "ftp://user:hunter2@x"], "must be an address that begins with http://, https://, ws:// or wss://"),
         (["--upstream", "http://x", "--upstream-header-file", "/no/such/file"], "cannot be read"),
         (["--upstream", "ws://x", "--upstream-header-file", "/no/such/file"], "--upstream-header-file is for"),
+        (["--upstream", "ws://x", "--upstream-ca-file", "/no/such/file"], "--upstream-ca-file is for"),
+        (["--upstream", "https://x", "--upstream-ca-file", "/no/such/file"], "/no/such/file cannot be read"),
         (["--listen", "0.0.0.0:0", "--upstream", "http://x"], "--tokens"),
     ],
 )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio_oplog._cli.wrap import command
 from trio_oplog._tap.launch import WITH_NOTHING, WITH_NUMBER, WITH_TEXT, find_command, launch_early
 
-ELSEWHERE = {"--upstream", "--upstream-header-file"}
+ELSEWHERE = {"--upstream", "--upstream-ca-file", "--upstream-header-file"}
 """Options about a server that is not started."""
 NAMES = sorted(option.opts[0] for option in command.params if isinstance(option, click.Option) and not option.is_eager)
 VALUES = [

@@ -209,10 +209,11 @@ HOST = "otlp+http://127.0.0.1:9"
         (["--to", "otlp+ftp://x"], {}, "The destination must be http(s)://..., otlp+http(s)://..., postgresql://... or sqlite"),
         (["--to", "otlp+http://"], {}, "must be an http or https URL with a host"),
         (["--to", "sqlite:///a", "--to", "sqlite:///b"], {}, "Only one of the destinations may be a store"),
-        (["--to", HOST, "--otlp-headers", "/nowhere/at/all"], {}, "The headers cannot be read from /nowhere/at/all"),
-        (["--to", HOST, "--otlp-headers", "{folder}/no-text"], {}, "are no text"),
-        (["--to", HOST, "--otlp-headers", "{folder}/no-colon"], {}, "must be lines 'Name: value'"),
-        (["--to", HOST, "--otlp-headers", "{folder}/odd"], {}, "must have names that HTTP allows"),
+        (["--to", HOST, "--otlp-headers", "/nowhere/at/all"], {}, "/nowhere/at/all cannot be read"),
+        (["--to", HOST, "--otlp-headers", "{folder}/no-text"], {}, "/no-text must be 'Name: value'"),
+        (["--to", HOST, "--otlp-headers", "{folder}/no-colon"], {}, "line 1 of"),
+        (["--to", HOST, "--otlp-headers", "{folder}/odd"], {}, "line 1 of"),
+        (["--to", HOST, "--otlp-headers", "{folder}/accent"], {}, "/accent must have values that an HTTP header can hold"),
         (["--to", HOST], {"OTEL_EXPORTER_OTLP_HEADERS": "k3y"}, "The variable OTEL_EXPORTER_OTLP_HEADERS must be a list"),
         (["--to", HOST], {"OTEL_EXPORTER_OTLP_COMPRESSION": "br"}, "OTEL_EXPORTER_OTLP_COMPRESSION must be gzip or none"),
         (["--to", f"{HOST}/v1/metrics"], {"OTEL_METRIC_EXPORT_INTERVAL": "x"}, "OTEL_METRIC_EXPORT_INTERVAL must be a whole"),
@@ -225,6 +226,7 @@ def test_what_cannot_be_is_said_in_one_line_without_a_secret(
 ) -> None:
     (tmp_path / "no-text").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "no-colon").write_text("k3y\n")
+    (tmp_path / "accent").write_text("a: k3y\u00e9\n", encoding="latin-1")
     (tmp_path / "odd").write_text("a b: k3y\n")
     for name, value in {"XDG_STATE_HOME": str(tmp_path), **variables}.items():
         monkeypatch.setenv(name, value)

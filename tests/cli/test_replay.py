@@ -121,7 +121,7 @@ def test_each_workspace_has_its_own_copy(run: Run) -> None:
     run("replay", MCP, "--workspace", "b")
     assert len(records(run("list", "--json", "--workspace", "a"))) == 18
     assert len(records(run("list", "--json", "--workspace", "b"))) == 18
-    assert run("list").stderr == "0 operations in the workspace local\n"
+    assert run("list").stderr == "0 operations in the workspace local; 'trio-oplog workspaces' shows which there are\n"
 
 
 def test_operations_are_shown_though_a_page_of_younger_ones_hides_them(run: Run, tmp_path: Path) -> None:

@@ -85,7 +85,15 @@ def test_a_folder_is_listed_file_by_file(path, tmp_path):
     assert run("requeue", folder).output == "requeued 0\n"  # the first one was done before
     assert run("status", tmp_path / "nothing").exit_code == 1
     (tmp_path / "empty").mkdir()
-    assert run("status", tmp_path / "empty").output == ""
+    assert run("status", tmp_path / "empty").output == f"there is no spool in {tmp_path / 'empty'}\n"
+
+
+def test_without_a_path_it_is_the_folder_of_the_programs(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert f"the spool {tmp_path / 'state' / 'trio-oplog' / 'spool'} does not exist" in run("dead").output
+    (tmp_path / "state" / "trio-oplog" / "spool").mkdir(parents=True)
+    path.rename(tmp_path / "state" / "trio-oplog" / "spool" / "0123-1-a.spool")
+    assert len(run("dead").output.splitlines()) == 2
 
 
 def test_the_oldest_that_is_no_operation_has_no_time(tmp_path):

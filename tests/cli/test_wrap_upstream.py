@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from mcp import Client, StdioServerParameters
 from tests.cli.test_wrap import run, stored
 from tests.gateway.fronted import JSON, call, result
 from tests.gateway.peers import Peer, cancel_slow, elicit
-from tests.serving.peer import PLENTY, read_body, serving
+from tests.serving.peer import PLENTY, for_requests, read_body, serving
 from tests.serving.test_streaming import START, part
+from tests.serving.test_tls import CERTIFICATE, KEY
 from trio_oplog._asgi import Receive, Send
 from trio_oplog._cli import main
 from trio_oplog._cli.remote import StandardInput, StandardOutput
+from trio_oplog._serving import HTTPServer, tls_context
 
 
 def wrapping(store: Path, url: str, *options: str) -> list[str]:
@@ -58,6 +61,27 @@ async def test_a_stdio_client_reaches_a_server_that_has_a_url(mode: Any, is_json
     ]
     expected = [("echo", None), ("fail", "tool_error"), ("count", None), *[("ask", None)] * asks, ("slow", "cancelled")]
     assert outcomes == expected
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_server_with_a_certificate_of_ones_own_is_reached(is_trusted: bool, tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        await send(START | {"headers": [JSON]})
+        await send(part(result(1), more=False))
+
+    server = HTTPServer(for_requests(app), grace=0.1)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    options = ("--upstream-ca-file", str(CERTIFICATE)) if is_trusted else ()
+    with trio.fail_after(2 * PLENTY):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(server.serve, listeners, tls=tls_context(CERTIFICATE, KEY)))
+            url = f"https://127.0.0.1:{listeners[0].socket.getsockname()[1]}/mcp"
+            done = await run(wrapping(tmp_path / "log", url, *options), call(1) + b"\n")
+            server.stop()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.stdout == result(1) + b"\n") == is_trusted
+    assert (b"error" in done.stdout) == (not is_trusted)
 
 
 async def test_what_is_piped_through_is_answered_before_it_leaves(tmp_path: Path) -> None:
@@ -165,6 +189,9 @@ async def test_a_command_goes_before_an_upstream_of_the_configuration_file(tmp_p
         (["--upstream", "ws://user:hunter2@x"], "must be an http or https URL"),
         (["--upstream", "http://x", "--upstream-header-file", "/no/such/file"], "cannot be read"),
         (["--upstream-header-file", "/no/such/file", "--", "cat"], "--upstream-header-file is for an --upstream"),
+        (["--upstream-ca-file", "/no/such/file", "--", "cat"], "--upstream-ca-file is for an --upstream"),
+        (["--upstream", "https://x", "--upstream-ca-file", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--upstream", "https://x", "--upstream-ca-file", __file__], "holds no certificates in PEM form"),
     ],
 )
 def test_a_wrong_call_is_refused_with_one_clear_line(

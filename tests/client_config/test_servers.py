@@ -91,6 +91,9 @@ def test_a_server_in_a_form_that_is_not_known_is_left_alone_with_a_reason(entry:
         ["trio-oplog", "wrap", "--user", "ada", "--", "npx"],
         ["/usr/bin/trio-oplog", "--config", "x", "wrap", "--", "npx"],
         ["python", "-m", "trio_oplog", "wrap", "--", "npx"],
+        ["uvx", "trio-oplog[cli]", "wrap", "--", "npx"],
+        ["pipx", "run", "trio_oplog==1.0", "wrap", "--", "npx"],
+        ["uvx", "--from", "git+https://x/y", "trio-oplog@latest", "wrap", "--", "npx"],
         [PROGRAM, "wrap", "--env", "n", "npx"],
         [PROGRAM, "wrap", "--"],
     ],
@@ -99,6 +102,17 @@ def test_what_somebody_has_put_on_record_by_hand_stays_as_it_is(words: list[str]
     entry = {"command": words[0], "args": words[1:]}
     assert decided(entry) == (Fate.KEPT, "", entry)
     assert release({"servers": {"n": entry}}, [("servers",)], {}) == []
+
+
+@pytest.mark.parametrize("program", ["trio-oplogger", "trio-oplog-mcp", "my-trio-oplog"])
+def test_a_program_of_another_name_is_a_server_like_any_other(program: str) -> None:
+    assert decided({"command": program, "args": ["wrap", "--", "x"]})[0] is Fate.ADOPTED
+
+
+def test_the_agents_that_zed_starts_are_adopted() -> None:
+    place = place_of(Path("/h/.config/zed/settings.json"), places(Path("/h"), {}, "linux"))
+    value = {"agent_servers": {"a": {"type": "custom", "command": "gemini"}, "claude": {"default_mode": "plan"}}}
+    assert [server.fate for server in adopt(value, place.places, PROGRAM, {})] == [Fate.ADOPTED, Fate.LEFT]
 
 
 def test_another_command_of_ours_is_a_server_like_any_other() -> None:

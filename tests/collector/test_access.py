@@ -14,11 +14,13 @@ import trio
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, select, update
 
 from tests.collector.serving import NDJSON, SECRET, Listener, access_for, as_whom, client_of
 from trio_oplog import Approval, ConfigError, DecidedBy, ListQuery, Operation, ResultMeta, TokenFileError, _wire
 from trio_oplog._tokens import new_token
 from trio_oplog.collector import DEFAULT_PATH, Access, Grant, Role, Store, create_app, open_store
+from trio_oplog.collector._schema import operations, workspaces
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JSON = {"Content-Type": "application/json"}
@@ -161,6 +163,34 @@ async def test_a_record_without_payload_is_whole_but_for_that(store: Store) -> N
     assert shown == whole
     assert plain.json() == {"operations": []}
     assert found.json() == {"operations": [whole]}
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            b'{"id":"x","tool":"t","is_error":true,"result_summary":"Zzyzx","new":"Zzyzx"}',
+            {"id": "x", "tool": "t", "is_error": True},
+        ),
+        (b'{"id":["Zzyzx"]}', {}),
+        (b"Zzyzx", {}),
+    ],
+)
+async def test_a_record_that_cannot_be_read_keeps_no_reader_from_the_others(
+    store: Store, body: bytes, shown: dict[str, Any]
+) -> None:
+    def replace(connection: Connection) -> None:
+        mine = select(workspaces.c.number).where(workspaces.c.name == "mine").scalar_subquery()
+        connection.execute(update(operations).where(operations.c.workspace == mine, operations.c.id == "id-1").values(body=body))
+
+    whole = len(await store.find(ListQuery(workspace_id="mine")))
+    await store._alone(replace)
+    async with client_of(store, access_for("mine"), token="read-mine") as http:
+        found = (await http.get(DEFAULT_PATH, params={"workspace_id": "mine"})).json()["operations"]
+        exported = await http.get(f"{DEFAULT_PATH}/export", params={"workspace_id": "mine"})
+    assert len(found) == whole
+    assert shown in found
+    assert [json.loads(line) for line in exported.text.splitlines()] == found
 
 
 @pytest.mark.parametrize("path", ["", "/export", "/live"])

@@ -47,7 +47,7 @@ def rows_of(admin: psycopg.Connection, table: str) -> int:
 
 
 async def counted(store: Store) -> int:
-    return sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")))
+    return sum(each.count for each in (await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))).groups)
 
 
 async def test_collectors_behind_pgbouncer_share_its_connections_and_leave_no_setting_behind(
@@ -282,7 +282,7 @@ async def test_workspaces_have_any_name(url: str, make_operation: MakeOperation)
         assert set(await store.workspaces()) == set(names)
         for name in names:
             assert len(await store.find(ListQuery(workspace_id=name, tool=name))) == 1
-            (found,) = await store.statistics(StatisticsQuery(workspace_id=name, by="tool"))
+            (found,) = (await store.statistics(StatisticsQuery(workspace_id=name, by="tool"))).groups
             assert (found.value, found.count) == (name, 1)
 
 

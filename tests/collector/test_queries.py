@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -15,18 +16,20 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import Approval, Context, DecidedBy, ListQuery, Operation, Outcome, QueryError, ResultMeta, StoreError, _wire
 from trio_oplog._operation import CHECK_SOURCE
-from trio_oplog.collector import StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
+from trio_oplog.collector import Counted, StatisticsQuery, Store, _cells, _histogram, _pages, _queries, open_store
+from trio_oplog.collector._databases import READERS
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._retention import _delete_cells
 from trio_oplog.collector._rows import Labels, Row
-from trio_oplog.collector._search import holds, unescaped
+from trio_oplog.collector._search import holds
 from trio_oplog.testing._check_store_counts import check_counts
 
 MakeOperation = Callable[..., Operation]
@@ -120,7 +123,9 @@ async def compare(store: Store, naive: NaiveStore, query: ListQuery) -> None:
     kinds = {"call": "tool", "user": "user_id", "all": "hour"}
     for by in kinds.values():
         counted = await store.statistics(StatisticsQuery(workspace_id=query.workspace_id, by=by))
-        assert sum(each.count for each in counted) == sum(each.workspace_id == query.workspace_id for each in naive.arrived)
+        assert sum(each.count for each in counted.groups) == sum(
+            each.workspace_id == query.workspace_id for each in naive.arrived
+        )
 
 
 async def test_what_is_rare_in_full_days_is_found_among_the_rest(store_url: str, make_operation: MakeOperation) -> None:
@@ -282,7 +287,7 @@ async def test_a_workspace_that_is_not_there_has_nothing(store_url: str) -> None
         assert await store.find(EVERYTHING) == []
         assert await pages(store, EVERYTHING) == []
         assert await store.get("ws", "id") is None
-        assert await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")) == []
+        assert await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")) == Counted([])
         assert (await store.arrivals(EVERYTHING, "0")).records == []
         assert await store.workspaces() == []
         assert (await store.prune(NOON, workspace_id="ws")).records == 0
@@ -307,6 +312,40 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_t
         assert (first.bodies, first.searched_to) == ([], NOON + timedelta(seconds=7))
         second = await store.page(ListQuery(workspace_id="ws", q="needle", cursor=first.next), budget=60)
         assert (second.bodies, second.searched_to, second.next) == ([_wire.encode(needle)], None, None)
+
+
+async def test_a_list_does_not_wait_for_searches(
+    store_url: str, make_operation: MakeOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    def holds_when_told(*_: object, **__: object) -> Callable[[bytes], bool]:
+        return lambda _: may_end.wait(60)
+
+    monkeypatch.setattr("trio_oplog.collector._store.holds", holds_when_told)
+    async with open_store(store_url) as store, trio.open_nursery() as nursery:
+        await store.add([make_operation()])
+        try:
+            for _ in range(READERS):
+                nursery.start_soon(store.page, ListQuery(workspace_id="ws", q="x"))
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(30):
+                assert len((await store.page(EVERYTHING)).bodies) == 1
+        finally:
+            may_end.set()
+
+
+async def test_who_waits_in_line_for_a_reader_can_leave(store_url: str) -> None:
+    readers = [object() for _ in range(READERS)]
+    async with open_store(store_url) as store:
+        for each in readers:
+            await store._reading.acquire_on_behalf_of(each)
+        with trio.move_on_after(0.01) as leaving:
+            await store.find(EVERYTHING)
+        assert leaving.cancelled_caught
+        for each in readers:
+            store._reading.release_on_behalf_of(each)
+        assert await store.find(EVERYTHING) == []
 
 
 async def test_an_export_cuts_its_lists_where_they_are_too_large(
@@ -366,7 +405,9 @@ async def test_statistics_are_of_the_hours_that_are_asked_for(store_url: str, ma
         await store.add(some)
 
         async def total(by: str = "outcome", **conditions: object) -> int:
-            return sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **conditions)))  # type: ignore[arg-type]
+            found = await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **conditions))  # type: ignore[arg-type]
+            assert found.is_whole
+            return sum(each.count for each in found.groups)
 
         for first in (0, 5, 12, 30):
             for last in (first + 1, 13, 40, 72):
@@ -378,13 +419,55 @@ async def test_statistics_are_of_the_hours_that_are_asked_for(store_url: str, ma
         assert await total("day", tool="tool-0") == 36
         assert await total("hour", is_error=True) == 24
         assert await total("hour", user_id="nobody") == 0
-        days = await store.statistics(StatisticsQuery(workspace_id="ws", by="day", since=NOON))
+        days = (await store.statistics(StatisticsQuery(workspace_id="ws", by="day", since=NOON))).groups
         assert [each.value for each in days] == [datetime(2026, 1, 31, tzinfo=UTC) + number * DAY for number in range(4)]
+
+
+@pytest.mark.parametrize("by", ["tool", "user_id"])
+async def test_statistics_are_of_the_most_frequent_groups_where_there_are_more(
+    store_url: str, make_operation: MakeOperation, by: str
+) -> None:
+    # Of two that are as frequent the first by its name comes first, whatever the case.
+    names = [("a", 1), ("B", 2), ("d", 4), ("c", 3), ("e" if by == "tool" else None, 2)]
+    began = (NOON, NOON + 13 * HOUR, NOON + 40 * HOUR, NOON + 20 * HOUR)
+    async with open_store(store_url) as store:
+        for name, number in names:
+            await store.add([make_operation(**{by: name}, started_at=at, is_error=at == NOON) for at in began[:number]])
+        whole = await store.statistics(StatisticsQuery(workspace_id="ws", by=by))
+        assert [each.count for each in whole.groups] == [4, 3, 2, 2, 1]
+        assert whole.is_whole
+        for limit in range(1, 7):
+            query = StatisticsQuery(workspace_id="ws", by=by, limit=limit)
+            assert await store.statistics(query) == Counted(whole.groups[:limit], is_whole=limit >= 5)
+        # Only four have records after noon, though more have ever had one.
+        late = StatisticsQuery(workspace_id="ws", by=by, limit=4, since=NOON + HOUR)
+        assert [each.count for each in (await store.statistics(late)).groups] == [3, 2, 1, 1]
+        assert (await store.statistics(late)).is_whole
+        few = await store.statistics(evolve(late, limit=2))
+        assert ([each.count for each in few.groups], few.is_whole) == ([3, 2], False)
+        assert await store.statistics(evolve(late, limit=1, is_error=True)) == Counted([])
+
+
+async def test_statistics_are_of_the_newest_hours_and_days_where_there_are_more(
+    store_url: str, make_operation: MakeOperation
+) -> None:
+    async with open_store(store_url) as store:
+        await store.add([make_operation(started_at=NOON + number * 7 * HOUR, user_id=f"{number % 3}") for number in range(20)])
+        times = {"since": NOON + 2 * HOUR, "until": NOON + 130 * HOUR}
+        for by, there in (("hour", 18), ("day", 6)):
+            whole = await store.statistics(StatisticsQuery(workspace_id="ws", by=by, **times))
+            assert [each.value for each in whole.groups] == sorted({each.value for each in whole.groups})  # type: ignore[type-var]
+            assert (len(whole.groups), sum(each.count for each in whole.groups), whole.is_whole) == (there, 18, True)
+            for limit in (1, 2, there - 1, there, there + 1):
+                query = StatisticsQuery(workspace_id="ws", by=by, limit=limit, **times)
+                assert await store.statistics(query) == Counted(whole.groups[-limit:], is_whole=limit >= there)
 
 
 @pytest.mark.parametrize(
     ("conditions", "field"),
     [
+        ({"by": "tool", "limit": 0}, "limit"),
+        ({"by": "tool", "limit": 1001}, "limit"),
         ({"by": "weather"}, "by"),
         ({"by": "user_id", "tool": "t"}, "user_id"),
         ({"by": "tool", "user_id": "u"}, "user_id"),
@@ -425,7 +508,7 @@ async def test_sums_end_at_the_largest_number_that_a_database_holds(store_url: s
                     make_operation(duration_ms=5),
                 ]
             )
-        (found,) = await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))
+        (found,) = (await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))).groups
     assert (found.count, found.sum_ms, found.waits, found.waited_ms) == (4, largest, 2, largest)
 
 
@@ -434,7 +517,31 @@ def test_text_is_found_however_json_spells_it(make_operation: MakeOperation) -> 
     for text in ("😀 /X", 'x "Q"\n', r"\ud800", "ä"):
         assert holds(text)(record), text
     assert not holds("echo!")(record)
-    assert unescaped(r"\ud800\t") == "�\t"
+
+
+@pytest.fixture
+def make_result(make_operation: MakeOperation) -> Callable[[str], bytes]:
+    return lambda text: _wire.encode(make_operation(result_summary=text))
+
+
+odd_cases = st.text(
+    st.sampled_from(
+        'a\\"\N{GREEK CAPITAL LETTER SIGMA}\N{GREEK SMALL LETTER SIGMA}\N{GREEK SMALL LETTER FINAL SIGMA}'
+        "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}\N{LATIN SMALL LETTER DOTLESS I}\N{LATIN CAPITAL LETTER SHARP S}"
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(before=odd_cases, text=odd_cases, after=odd_cases)
+@example("a", "a\N{GREEK CAPITAL LETTER SIGMA}", "a")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_a_part_of_a_text_is_found_in_it_whatever_the_case(
+    make_result: Callable[[str], bytes], before: str, text: str, after: str
+) -> None:
+    for wanted in (text, text.lower()):
+        assert holds(wanted)(make_result(before + text + after)), wanted
 
 
 async def test_pruning_a_file_gives_the_space_back_and_stops_nobody(tmp_path: Path, make_operation: MakeOperation) -> None:
@@ -472,7 +579,7 @@ async def test_statistics_are_pruned_no_further_than_records(store_url: str, mak
         await store.prune(NOON + DAY)
         # Of the one day that has no record any more, an hour and the day of each of three series.
         assert await store.prune_statistics(NOON + 9 * DAY) == 6
-        assert sum(each.count for each in await store.statistics(StatisticsQuery(workspace_id="ws", by="day"))) == 2
+        assert sum(each.count for each in (await store.statistics(StatisticsQuery(workspace_id="ws", by="day"))).groups) == 2
 
 
 async def test_a_count_stays_where_a_record_came_of_its_day_meanwhile(store_url: str, make_operation: MakeOperation) -> None:

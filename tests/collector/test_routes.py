@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trio
 
-from tests.collector.serving import SECRET, Listener, MakeOperation, as_whom, client_of, post
+from tests.collector.serving import SECRET, Listener, MakeOperation, access_for, as_whom, client_of, post
 from trio_oplog import Approval, Context, DecidedBy, Outcome, ResultMeta, StoreError, _wire
 from trio_oplog.collector import DEFAULT_PATH, Access, Store, _endpoint, create_app, open_store
 
@@ -103,11 +103,15 @@ async def test_statistics_come_from_what_was_counted(http: httpx.AsyncClient, ma
     assert reply["groups"][0]["p95_ms"] == pytest.approx(300, rel=0.05)
     by_day = {**WS, "by": "day", "is_error": "false", "since": "2026-01-01T00:00:00Z"}
     [day] = (await http.get(f"{DEFAULT_PATH}/stats", params=by_day)).json()["groups"]
+    first = (await http.get(f"{DEFAULT_PATH}/stats", params={**WS, "by": "tool", "limit": "1"})).json()
+    assert first == {"by": "tool", "groups": reply["groups"][:1], "incomplete": True}
     assert (day["value"], day["count"]) == ("2026-01-31T00:00:00Z", 2)
     for wrong, field in (
         (WS, "by"),
         ({"by": "tool"}, "workspace_id"),
         ({**WS, "by": "weather"}, "by"),
+        ({**WS, "by": "tool", "limit": "1001"}, "limit"),
+        ({**WS, "by": "tool", "cursor": "x"}, "cursor"),
         ({**WS, "by": "tool", "q": "x"}, "q"),
         ({**WS, "by": "tool", "user_id": "ada"}, "user_id"),
     ):
@@ -286,6 +290,42 @@ async def test_there_is_a_limit_of_live_tails(store: Store, monkeypatch: pytest.
     async with client_of(store) as http:
         reply = await http.get(f"{DEFAULT_PATH}/live", params=WS)
     assert (reply.status_code, reply.json()) == (503, {"error": "too many live tails are open"})
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+async def test_a_token_has_a_share_of_the_live_tails_and_the_secret_all_that_are_free(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_endpoint, "LISTENERS_MAX", 6)
+    monkeypatch.setattr(_endpoint, "LISTENERS_OF_TOKEN_MAX", 2)
+    app = create_app(store, access_for(), puts_reads_on_record=False)
+    where = f"{DEFAULT_PATH}/live?workspace_id=ws"
+
+    async def ask(headers: dict[str, str]) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://collector") as http:
+            return await http.get(where, headers=headers)
+
+    async with trio.open_nursery() as nursery:
+
+        async def listen(token: str | None) -> Listener:
+            listener = Listener()
+            nursery.start_soon(listener.run, app, where, as_whom(token))
+            await listener.chunk()
+            assert listener.status == 200
+            return listener
+
+        first = [await listen("read-*") for _ in range(2)]
+        reply = await ask(as_whom("read-*"))
+        assert (reply.status_code, reply.json()) == (429, {"error": "the token has too many live tails open"})
+        assert int(reply.headers["Retry-After"]) > 0
+        # Shown in another header it is the same one.
+        assert (await ask({"X-Internal-Secret": "read-*"})).status_code == 429
+        first[0].leave()
+        await first[0].is_over.wait()
+        others = [await listen(token) for token in ("read-*", "audit-*", None, None, None)]
+        assert (await ask(as_whom(None))).status_code == 503
+        for listener in (*first, *others):
+            listener.leave()
 
 
 async def test_live_tails_that_come_at_once_are_counted_before_they_begin(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

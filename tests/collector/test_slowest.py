@@ -20,8 +20,9 @@ from tests.testing.faulty.stores import NaiveStore
 from trio_oplog import ListQuery, Operation, QueryError, _wire
 from trio_oplog._listing import Slowest
 from trio_oplog._operation import CHECK_SOURCE
-from trio_oplog.collector import DEFAULT_PATH, Access, Store, _slowest, open_store
+from trio_oplog.collector import DEFAULT_PATH, Access, Store, _pages, _slowest, open_store
 from trio_oplog.collector._histogram import LARGEST
+from trio_oplog.collector._pages import Begun
 from trio_oplog.collector._search import without_payload
 
 MakeOperation = Callable[..., Operation]
@@ -161,13 +162,13 @@ async def test_what_is_pruned_while_it_is_looked_for_is_left_out(
     async with open_store(store_url) as store:
         made = [make_operation(duration_ms=1), make_operation(duration_ms=2, started_at=NOON + 2 * DAY)]
         await store.add(made)
-        read = _slowest.SlowestSearch.read
+        read = _pages.read_places
 
-        def read_later(search: Any, *others: Any) -> Any:
+        def read_later(*arguments: Any, **options: Any) -> Any:
             trio.from_thread.run(store.prune, NOON + 2 * DAY)
-            return read(search, *others)
+            return read(*arguments, **options)
 
-        monkeypatch.setattr(_slowest.SlowestSearch, "read", read_later)
+        monkeypatch.setattr("trio_oplog.collector._store.read_places", read_later)
         assert await ids(store) == [made[1].id]
 
 
@@ -196,7 +197,7 @@ async def test_more_bytes_than_an_answer_holds_are_refused(
     async with open_store(store_url) as store:
         made = [make_operation(arguments=b'"%s"' % (b"x" * 500)) for _ in range(2)]
         await store.add(made)
-        monkeypatch.setattr(_slowest, "REPLY_MAX_BYTES", 600)
+        monkeypatch.setattr("trio_oplog.collector._store.REPLY_MAX_BYTES", 600)
         with pytest.raises(QueryError, match="limit is too high: the records are over"):
             await store.slowest(ListQuery(workspace_id="ws"))
         # A single one is never too large, and without arguments they are small.
@@ -231,10 +232,10 @@ async def test_they_are_had_over_http(tmp_path: Any, make_operation: MakeOperati
             reply = await ask(**wrong)
             assert (reply.status_code, reply.json()["field"]) == (400, next(iter(wrong)))
 
-        async def cut_short(*_: object, **__: object) -> Slowest:
-            return Slowest(bodies[:1], is_whole=False)
+        async def cut_short(*_: object, **__: object) -> Begun[Slowest]:
+            return Begun(Slowest(bodies[:1], is_whole=False), [])
 
-        monkeypatch.setattr(store, "slowest", cut_short)
+        monkeypatch.setattr(store, "begin_slowest", cut_short)
         assert (await ask()).content == b'{"operations":[%b],"incomplete":true}' % bodies[0]
 
 

@@ -42,7 +42,7 @@ def operation(number: int) -> Operation:
 
 
 async def counted(store: Store) -> int:
-    return sum(group.count for group in await store.statistics(StatisticsQuery(workspace_id="ws", by="tool")))
+    return sum(group.count for group in (await store.statistics(StatisticsQuery(workspace_id="ws", by="tool"))).groups)
 
 
 @pytest.fixture

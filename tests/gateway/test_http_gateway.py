@@ -321,3 +321,7 @@ def test_a_wrong_value_is_named(url: str, options: dict[str, Any]) -> None:
 
 def test_an_upstream_may_speak_tls() -> None:
     HTTPGateway("https://x/mcp", Anyone(ADA), RecordingSubmitter(), Config(source="s", workspace_id="w"))
+    with pytest.raises(ConfigError, match="ca_file cannot be read"):
+        HTTPGateway(
+            "https://x/mcp", Anyone(ADA), RecordingSubmitter(), Config(source="s", workspace_id="w"), ca_file="/no/such/file"
+        )

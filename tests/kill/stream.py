@@ -1,11 +1,12 @@
-"""A client that is never killed: ``stream.py URL FOLDER FIRST SECRET``.
+"""A client in one of its lives: ``stream.py URL FOLDER JOURNAL FIRST SECRET``.
 
-Submits operations numbered from FIRST until its input ends, then delivers what it has, and says how many there were and how many
-were dropped.
+Submits operations numbered from FIRST until its input ends, then delivers what it has, and says how many were dropped.  Each is
+written into the journal before it is submitted: its number, and how many of this life's are known to be committed by then.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from datetime import UTC, datetime, timedelta
@@ -35,9 +36,11 @@ def operation(number: int) -> Operation:
     )
 
 
-async def main(url: str, spool: str, first: str, secret: str) -> None:
+async def main(url: str, spool: str, journal: str, first: str, secret: str) -> None:
     retry = Retry(base_delay=0.01, max_delay=0.2)
     over = trio.Event()
+    # Unbuffered: what was written stays written, however the process ends.
+    lines = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def wait_for_the_end() -> None:
         await trio.to_thread.run_sync(sys.stdin.read)
@@ -49,15 +52,14 @@ async def main(url: str, spool: str, first: str, secret: str) -> None:
     ):
         nursery.start_soon(wait_for_the_end)
         print("ready", flush=True)
-        submitted = 0
         for number in count(int(first)):
             if over.is_set():
                 break
+            os.write(lines, b"%d %d\n" % (number, client.statistics().spooled))
             client.submit(operation(number))
-            submitted += 1
             await trio.sleep(random.choice([0, 0.001, 0.01]))
         is_delivered = await client.flush(120)
-        print(submitted, sum(client.statistics().dropped.values()), is_delivered, flush=True)
+        print(sum(client.statistics().dropped.values()), is_delivered, flush=True)
 
 
 trio.run(main, *sys.argv[1:])

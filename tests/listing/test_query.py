@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_oplog import ListQuery, QueryError
+from trio_oplog._listing import StatisticsQuery
 from trio_oplog._listing.query import read_time, write_parameters
 from trio_oplog.collector._parameters import read_list
 
@@ -54,7 +55,12 @@ def test_a_yes_or_no_has_two_spellings(text: str, value: bool | None) -> None:
 
 
 def test_a_lone_surrogate_is_looked_for_as_the_record_has_it() -> None:
-    assert write_parameters(ListQuery(workspace_id="ws", tool="a\ud800b"))["tool"] == "a\ufffdb"
+    query = ListQuery(workspace_id="w\udfff", tool="a\ud800b", q="\ud83d\ude00")
+    assert (query.workspace_id, query.tool, query.q) == ("w\ufffd", "a\ufffdb", "\N{GRINNING FACE}")
+    assert write_parameters(query)["tool"] == "a\ufffdb"
+    assert StatisticsQuery(workspace_id="w\udfff", by="tool", client="c\ud800") == StatisticsQuery(
+        workspace_id="w\ufffd", by="tool", client="c\ufffd"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ MakeOperation = Callable[..., Operation]
 @pytest.fixture
 async def store(tmp_path: Path, make_operation: MakeOperation) -> AsyncIterator[Store]:
     async with open_store(f"sqlite:///{tmp_path / 'log'}") as opened:
-        await opened.add([make_operation() for _ in range(3)])
+        await opened.add([make_operation(tool=tool) for tool in ("a", "b", "b")])
         yield opened
 
 
@@ -61,10 +61,27 @@ async def test_it_reads_what_the_store_says(store: Store) -> None:
         for by in ("tool", "hour", "user_id"):
             query = StatisticsQuery(workspace_id="ws-1", by=by)
             assert await client.statistics(query) == await store.statistics(query)
+        few = StatisticsQuery(workspace_id="ws-1", by="tool", limit=1)
+        assert await client.statistics(few) == await store.statistics(few)
+        assert not (await client.statistics(few)).is_whole
         assert await client.slowest(QUERY) == await store.slowest(QUERY)
         async with aclosing(client.export(QUERY)) as lists:
             exported = [body async for bodies in lists for body in bodies]
         assert exported == (await store.page(ListQuery(workspace_id="ws-1"))).bodies
+
+
+@pytest.mark.parametrize(("text", "silence"), [(None, 60), ("rare", 600)])
+async def test_an_export_that_searches_may_be_silent_for_longer(text: str | None, silence: float) -> None:
+    allowed = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        allowed.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200)
+
+    client = ReadClient(URL, SECRET, http=httpx.AsyncClient(transport=httpx.MockTransport(respond)))
+    async with aclosing(client.export(ListQuery(workspace_id="ws", q=text))) as lists:
+        assert [bodies async for bodies in lists] == []
+    assert allowed == [silence]
 
 
 async def test_exports_come_in_lists_of_some(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_oplog import ConfigError
-from trio_oplog._otlp.environment import check_headers, compression, metric_interval, read_headers, resource_attributes
+from trio_oplog._otlp.environment import check_headers, compression, metric_interval, parse_headers, resource_attributes
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 
@@ -40,14 +40,14 @@ def test_empty_entries_of_a_list_are_passed_over_and_the_last_of_two_stands() ->
 
 
 def test_headers_are_read_from_the_same_form() -> None:
-    assert read_headers("Authorization=Basic%20YTpi,x-scope-orgid=7") == {"Authorization": "Basic YTpi", "x-scope-orgid": "7"}
-    assert read_headers("") == {}
+    assert parse_headers("Authorization=Basic%20YTpi,x-scope-orgid=7") == {"Authorization": "Basic YTpi", "x-scope-orgid": "7"}
+    assert parse_headers("") == {}
 
 
 @pytest.mark.parametrize("text", ["a", "a=%0d%0aX:1", "a%20b=c", "a=%c3%a9", "a=%20b", "a=%ff"])
 def test_a_header_that_cannot_be_sent_is_refused_without_its_value(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_headers(text)
+        parse_headers(text)
     assert caught.value.field == "headers"
     assert "X:1" not in str(caught.value)
 

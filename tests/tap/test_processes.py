@@ -223,7 +223,7 @@ async def test_a_descriptor_that_the_server_closes_is_closed_for_whoever_waits_f
         ),
         ("http://127.0.0.1:1", {"TRIO_OPLOG_SECRET_FILE": "/no/such/file"}, b"The secret cannot be read from /no/such/file"),
         ("http://", {}, b"The destination must be an http or https URL"),
-        ("sqlite:///{folder}", {}, b"SQLITE_CANTOPEN (name another place with --to)"),
+        ("sqlite:///{folder}", {}, b"SQLITE_CANTOPEN: it is no file, or none that may be opened (name another place with --to)"),
         ("sqlite:///{folder}/damaged", {}, b"SQLITE_NOTADB: the file is no SQLite database (name another place with --to)"),
         (None, {"XDG_STATE_HOME": "/dev/null/nowhere"}, b"/dev/null/nowhere"),
     ],

@@ -99,7 +99,7 @@ class _Group(click.Group):
             sys.exit(0)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else "trio-oplog"
-            _leave(2, path, f"{error.format_message()}{_where_it_stands(error)} Try '{path} --help'.")
+            _leave(2, path, f"{_ended(error.format_message())}{_where_it_stands(error)} Try '{path} --help'.")
         except click.ClickException as error:
             _leave(1, "trio-oplog", error.format_message())
         except OplogError as error:
@@ -108,6 +108,11 @@ class _Group(click.Group):
             _leave(130, "trio-oplog", "interrupted")
         except OSError as error:  # a reader of our output who has seen enough is click's business
             _leave(1, "trio-oplog", f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+
+
+def _ended(sentence: str) -> str:
+    """A sentence with its full stop, which some of click's lack."""
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
 def _where_it_stands(error: click.UsageError) -> str:

@@ -96,6 +96,8 @@ def command(ctx: click.Context, files: tuple[Path, ...], gateways: dict[str, str
     for result in shown:
         _show(result, dry_run=dry_run)
     click.echo(_summary(shown, dry_run=dry_run, undo=undo), err=True)
+    if not undo and not dry_run and any(result.done and result.done.is_changed for result in shown):
+        click.echo(f"then '{PROGRAM_NAME} list' and '{PROGRAM_NAME} ui' show what they call", err=True)
     if any(result.problem for result in shown):
         ctx.exit(1)
 
@@ -139,24 +141,29 @@ def _try(place: Place, act: Callable[[Place], Done]) -> _Result:
 
 def _show(result: _Result, *, dry_run: bool) -> None:
     place, done, problem = result
-    path = harmless(str(place.path))
-    home = f"{Path.home()}/"
-    path = f"~/{path.removeprefix(home)}" if path.startswith(home) else path
+    path = _short(place.path)
     click.echo(f"{place.client}: {path}" if place.client else path)
     for line in _lines(done, dry_run=dry_run) if done else [f"left alone: it {problem}"]:
         click.echo(f"  {line}")
 
 
+def _short(path: Path) -> str:
+    """A path as people write it: with ``~`` for the home."""
+    shown, home = harmless(str(path)), f"{Path.home()}/"
+    return f"~/{shown.removeprefix(home)}" if shown.startswith(home) else shown
+
+
 def _lines(done: Done, *, dry_run: bool) -> Iterator[str]:
     width = max((len(harmless(server.name)) for server in done.servers), default=0)
     for server in done.servers:
-        yield f"{harmless(server.name):{width}}  {server.fate}" + (f": {server.reason}" if server.reason else "")
+        fate = f"would be{server.fate.removeprefix('is')}" if dry_run and server.changes else server.fate
+        yield f"{harmless(server.name):{width}}  {fate}" + (f": {server.reason}" if server.reason else "")
     if not done.servers and not done.is_changed:
         yield "there is nothing to change"
     if done.is_restored:
         yield f"the file {'would be' if dry_run else 'is'} as it was before, byte for byte"
     if done.backup is not None:
-        yield f"what it held is kept in {done.backup}"
+        yield f"what it held is kept in {_short(done.backup)}"
 
 
 def _summary(results: Iterable[_Result], *, dry_run: bool, undo: bool) -> str:

@@ -182,7 +182,8 @@ async def _try_out(destination: Destination, workspace: str) -> list[Finding]:
         await list_client.fetch(ListQuery(workspace_id=workspace, limit=1))
     except ListError as error:
         return [Finding("destination", str(error), remedy=_REMEDIES.get(error.status or 0, _UNREACHED))]
-    findings = [Finding("destination", "answers, and takes the secret for reading")]
+    answers = "answers, and takes the secret for reading" if destination.http is None else "can be read"
+    findings = [Finding("destination", answers)]
     operation = _test_record(workspace)
     http, ca_file = destination.http, destination.ca_file
     async with Client(destination.url, destination.secret, http=http, ca_file=ca_file, drain_timeout=0) as client:

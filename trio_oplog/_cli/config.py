@@ -80,6 +80,7 @@ OPTIONS: Final = frozenset(
         "undo",
         "until",
         "upstream",
+        "upstream-ca-file",
         "upstream-header-file",
         "user",
         "utc",

@@ -18,7 +18,7 @@ import trio
 from platformdirs import user_state_path
 
 from trio_oplog._address import DEFAULT_PATH, check_secret, check_url
-from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE
+from trio_oplog._cli.options import SECRET_FILE_VARIABLE, SECRET_VARIABLE, Origin
 from trio_oplog._errors import ConfigError, StoreError
 from trio_oplog._listing import ListClient, ReadClient
 from trio_oplog._otlp import Otlp
@@ -125,18 +125,18 @@ async def open_destination(
 
 
 @asynccontextmanager
-async def open_readable(dest: str | None, secret_file: Path | None, ca_file: Path | None) -> AsyncIterator[Readable]:
+async def open_readable(origin: Origin) -> AsyncIterator[Readable]:
     """Open what is to be read for as long as the block lasts; see ``open_destination``.
 
     Raises:
         click.UsageError: It is none, there is no secret for it, or the certificates to trust cannot be read.
         StoreError: The database cannot be opened, or is not there.
     """
-    if _is_http(dest):
-        found = await _open_endpoint(dest, secret_file, ca_file)
+    if _is_http(origin.dest):
+        found = await _open_endpoint(origin.dest, origin.secret_file, origin.ca_file)
         yield ReadClient(found.url, found.secret, ca_file=found.ca_file)
         return
-    async with _find_store(dest, must_exist=True) as store:
+    async with _find_store(origin.dest, must_exist=True) as store:
         yield store
 
 

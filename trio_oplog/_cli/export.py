@@ -14,7 +14,7 @@ import trio
 from trio_oplog._cli.account import counted
 from trio_oplog._cli.destination import open_readable
 from trio_oplog._cli.filters import Filters, filter_options, usage_error
-from trio_oplog._cli.options import from_option, utc_option, workspace_option
+from trio_oplog._cli.options import Origin, from_options, utc_option, workspace_option
 from trio_oplog._cli.output import harmless, harmless_json
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import LIMIT_MAX, ListQuery
@@ -26,7 +26,7 @@ Lists = AsyncGenerator[list[bytes], None]
 
 
 @click.command("export")
-@from_option
+@from_options
 @workspace_option
 @filter_options()
 @click.option("--format", "chosen", type=click.Choice(FORMATS), default="ndjson", show_default=True, help="How it is written.")
@@ -37,10 +37,8 @@ Lists = AsyncGenerator[list[bytes], None]
 @utc_option
 def command(
     *,
-    source_of: str | None,
+    origin: Origin,
     workspace: str,
-    secret_file: Path | None,
-    ca_file: Path | None,
     filters: Filters,
     chosen: str,
     output: Path | None,
@@ -52,19 +50,22 @@ def command(
     A FILE is there when all of it is; until then its name ends in .part.  Parquet needs the extra 'parquet'.
     """
     path = None if output in (None, _STDOUT) else output
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        problem = "is a folder" if path.is_dir() else "would lie in a folder that is not there"
+        raise click.BadParameter(f"{path} {problem}.", param_hint="--output")
     if path is None and chosen == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: name a file with --output.")
     if chosen == "parquet":
         _check_parquet()
     query = filters.list_query(utc=utc, workspace_id=workspace, limit=LIMIT_MAX, cursor=cursor)
-    problem: click.UsageError | None = None
+    mistake: click.UsageError | None = None
     try:
         with _open(path) as file:
-            count = trio.run(_export, query, source_of, secret_file, ca_file, file, chosen)
+            count = trio.run(_export, query, origin, file, chosen)
     except QueryError as error:
-        problem = usage_error(error)
-    if problem is not None:
-        raise problem
+        mistake = usage_error(error)
+    if mistake is not None:
+        raise mistake
     if path is not None:
         click.echo(f"{counted(count, 'operation')} in {path}", err=True)
 
@@ -95,10 +96,8 @@ def _open(path: Path | None) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-async def _export(
-    query: ListQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None, file: IO[bytes], chosen: str
-) -> int:
-    async with open_readable(source_of, secret_file, ca_file) as readable, aclosing(readable.export(query)) as lists:
+async def _export(query: ListQuery, origin: Origin, file: IO[bytes], chosen: str) -> int:
+    async with open_readable(origin) as readable, aclosing(readable.export(query)) as lists:
         watched = _Counted()
         await _WRITERS[chosen](watched.watch(lists), file)
         return watched.count

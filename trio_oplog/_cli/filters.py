@@ -46,7 +46,7 @@ class Filters(NamedTuple):
         """A list of what is asked for.
 
         Raises:
-            click.UsageError: A value is wrong.
+            click.UsageError: A value is wrong, or no time lies between the two that were given.
         """
         return _make(ListQuery, {**self._values(utc=utc), **more})
 
@@ -54,17 +54,16 @@ class Filters(NamedTuple):
         """Statistics of what is asked for.
 
         Raises:
-            click.UsageError: A value is wrong, or cannot be combined with another.
+            click.UsageError: A value is wrong, cannot be combined with another, or no time lies between the two that were given.
         """
         values = {name: value for name, value in self._values(utc=utc).items() if name not in ("thread_id", "q")}
         return _make(StatisticsQuery, {**values, **more})
 
     def _values(self, *, utc: bool) -> dict[str, Any]:
-        times = {name: getattr(self, name) for name in ("since", "until")}
-        return {
-            **self._asdict(),
-            **{name: None if text is None else read_moment(text, utc=utc) for name, text in times.items()},
-        }
+        since, until = (None if text is None else read_moment(text, utc=utc) for text in (self.since, self.until))
+        if since is not None and until is not None and since >= until:
+            raise click.UsageError("--until is no later than --since: nothing can lie between them.")
+        return {**self._asdict(), "since": since, "until": until}
 
 
 def _make(kind: Callable[..., Q], values: dict[str, Any]) -> Q:

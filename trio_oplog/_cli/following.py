@@ -22,7 +22,8 @@ RETRY_INTERVAL: Final = 2.0
 async def follow(readable: Readable, query: ListQuery) -> AsyncGenerator[list[bytes], None]:
     """The bytes of records as they arrive, without an end, from now on.  The first list is empty: from there on none is missed.
 
-    An endpoint that is lost is asked again until it answers, which is said once on standard error.  Close the generator when you
+    An endpoint that is lost is asked again until it answers; that it was lost, and that it answers again, is said on standard
+    error.  Close the generator when you
     leave it (``contextlib.aclosing``).
 
     Raises:
@@ -37,6 +38,8 @@ async def follow(readable: Readable, query: ListQuery) -> AsyncGenerator[list[by
         try:
             async with aclosing(arrivals):
                 async for arrived in arrivals:
+                    if is_lost:
+                        click.echo("trio-oplog: the endpoint answers again", err=True)
                     is_lost = False
                     after = arrived.next
                     yield [body for _, body in arrived.records]

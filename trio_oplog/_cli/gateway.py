@@ -13,15 +13,14 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from trio_oplog._address import check_url
 from trio_oplog._cli.account import counted
 from trio_oplog._cli.delivery import make_config
-from trio_oplog._cli.headers import read_headers
 from trio_oplog._cli.listening import name_of, open_listeners, read_address, serve_until_told
-from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.options import Recording, UpstreamServer, recording_options, upstream_options
 from trio_oplog._cli.otlp import resource
 from trio_oplog._cli.outlets import Outlets, open_outlets
 from trio_oplog._cli.recorded import Captures, open_captures
+from trio_oplog._cli.upstream import read_upstream
 from trio_oplog._errors import ConfigError, TokenFileError
 from trio_oplog._metrics import of_gateway
 from trio_oplog.gateway import (
@@ -72,14 +71,9 @@ class _Front(NamedTuple):
 
 @click.command("gateway", context_settings={"allow_interspersed_args": False})
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8086", show_default=True, help="Where; port 0 for any.")
-@click.option(
-    "--upstream", metavar="URL", help="The server that clients are put through to: http(s)://.../mcp, ws://... or wss://..."
-)
-@click.option(
-    "--upstream-header-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Headers for an http(s) server instead of the client's, such as its token; one a line, 'Name: value'.",
+@upstream_options(
+    "The server that clients are put through to: http(s)://.../mcp, ws://... or wss://...",
+    "Headers for an http(s) server instead of the client's, such as its token; one a line, 'Name: value'.",
 )
 @click.option(
     "--tokens",
@@ -125,8 +119,7 @@ class _Front(NamedTuple):
 @click.argument("words", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def command(
     listen: str,
-    upstream: str | None,
-    upstream_header_file: Path | None,
+    upstream: UpstreamServer,
     tokens: Path | None,
     recording: Recording,
     metrics: str | None,
@@ -144,16 +137,14 @@ def command(
     standard input and output.
 
     SIGTERM or Ctrl-C ends every connection (WebSockets with 1001) and delivers what is on record; a second one does not wait
-    for the connections.  SIGHUP reads the file of tokens again.
+    for the connections.  SIGHUP reads the files of tokens and of headers again.
     """
     host, port = read_address(listen, example="127.0.0.1:8086")
     shown = None if metrics is None else read_address(metrics, option="--metrics", example="127.0.0.1:9464")
     authenticator = _authenticator(host, tokens, recording)
     limits = _Limits(origins, max_connections, max_frame, handshake_timeout, grace)
-    if upstream is not None and upstream.startswith(_HTTP):
-        front = _http_front(upstream, upstream_header_file, words, authenticator, recording, limits)
-    else:
-        front = _websocket_front(upstream, upstream_header_file, words, authenticator, recording, limits)
+    make_front = _http_front if (upstream.url or "").startswith(_HTTP) else _websocket_front
+    front = make_front(upstream, words, authenticator, recording, limits)
 
     async def serve(captures: Captures | None) -> None:
         with ExitStack() as stack:
@@ -164,7 +155,7 @@ def command(
                 stack.enter_context(_deaf())
                 outlets.sources.append(lambda: of_gateway(gateway.statistics()))
                 async with _showing_metrics(shown, outlets):
-                    await _serve(gateway, host, port, front.url, partial(_reload, authenticator, tokens))
+                    await _serve(gateway, host, port, front.url, partial(_reload, gateway, authenticator, tokens, upstream))
             click.echo(_summary(gateway, front.client, outlets), err=True)
 
     with open_captures(recording.capture) as captures:
@@ -172,8 +163,7 @@ def command(
 
 
 def _http_front(
-    upstream: str,
-    header_file: Path | None,
+    upstream: UpstreamServer,
     words: Sequence[str],
     authenticator: Authenticator,
     recording: Recording,
@@ -182,16 +172,17 @@ def _http_front(
     if words:
         raise click.UsageError("Name one server: --upstream URL, or -- COMMAND.")
     config = make_config(recording, "http")
-    headers = [] if header_file is None else read_headers(header_file, "--upstream-header-file")
+    url, headers = read_upstream(upstream)
 
     def make(outlets: Outlets, captures: Captures | None) -> HTTPGateway:
         return HTTPGateway(
-            upstream,
+            str(url),
             authenticator,
             outlets.submitter,
             config,
             list_client=outlets.list_client,
             headers=headers,
+            ca_file=upstream.ca_file,
             max_connections=limits.max_connections,
             max_body=limits.max_frame,
             handshake_timeout=limits.handshake_timeout,
@@ -200,25 +191,20 @@ def _http_front(
             observe=None if captures is None else captures.watch_exchanges().watch,
         )
 
-    try:
-        path = check_url(upstream).path
-    except ConfigError as error:
-        raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
-    return _Front(make, ("http://", path), "request")
+    return _Front(make, ("http://", url.path), "request")
 
 
 def _websocket_front(
-    upstream: str | None,
-    header_file: Path | None,
+    upstream: UpstreamServer,
     words: Sequence[str],
     authenticator: Authenticator,
     recording: Recording,
     limits: _Limits,
 ) -> _Front:
-    if header_file is not None:
-        raise click.UsageError("--upstream-header-file is for an --upstream that is http:// or https://.")
+    if upstream.files:
+        raise click.UsageError(f"{upstream.files[0]} is for an --upstream that is http:// or https://.")
     config = make_config(recording, "websocket")
-    servers = _upstream(upstream, words, limits)
+    servers = _upstream(upstream.url, words, limits)
 
     def make(outlets: Outlets, captures: Captures | None) -> Gateway:
         return Gateway(
@@ -293,17 +279,25 @@ async def _serve(
         await serve_until_told(gateway, partial(gateway.serve, listeners), signals, started, reload)
 
 
-def _reload(authenticator: Authenticator, tokens: Path | None) -> None:
-    """Read the file of tokens again; one that is broken changes nothing."""
-    if tokens is None or not isinstance(authenticator, TokenFile):
-        click.echo("SIGHUP: there is no file of tokens to read again", err=True)
-        return
-    try:
-        authenticator.replace(TokenFile.read(tokens))
-    except TokenFileError as error:
-        click.echo(f"SIGHUP: {error}; the tokens stay as they were", err=True)
-    else:
-        click.echo("SIGHUP: the tokens were read again", err=True)
+def _reload(gateway: Gateway | HTTPGateway, authenticator: Authenticator, tokens: Path | None, upstream: UpstreamServer) -> None:
+    """Read the files of tokens and of headers again; one that is broken changes nothing."""
+    said = []
+    if tokens is not None and isinstance(authenticator, TokenFile):
+        try:
+            authenticator.replace(TokenFile.read(tokens))
+        except TokenFileError as error:
+            said.append(f"{error}; the tokens stay as they were")
+        else:
+            said.append("the tokens were read again")
+    if isinstance(gateway, HTTPGateway) and upstream.header_file is not None:
+        try:
+            gateway.replace_headers(read_upstream(upstream)[1])
+        except click.BadParameter as error:
+            said.append(f"{error.message.rstrip('.')}; the headers stay as they were")
+        else:
+            said.append("the headers were read again")
+    for each in said or ["there is no file of tokens or headers to read again"]:
+        click.echo(f"SIGHUP: {each}", err=True)
 
 
 @asynccontextmanager

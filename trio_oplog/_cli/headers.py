@@ -1,4 +1,4 @@
-"""A file of header fields: what the server behind a gateway gets in every request, such as a token."""
+"""A file of header fields: what the server behind a gateway, or a receiver of OTLP, gets in every request, such as a token."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def read_headers(path: Path, option: str) -> list[tuple[bytes, bytes]]:
         option: Which option named it, for the error.
 
     Raises:
-        click.BadParameter: It cannot be read, or something in it is no header field; the error names the line and not what
-            stands there, which may be a secret.
+        click.BadParameter: It cannot be read, or something in it is no header field; the error names the file and the line, and
+            not what stands there, which may be a secret.
     """
     try:
         text = path.read_text(encoding="latin-1")
     except OSError as error:
-        raise click.BadParameter(f"cannot be read: {error.strerror}.", param_hint=option) from None
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror}.", param_hint=option) from None
     headers = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
@@ -39,10 +39,10 @@ def read_headers(path: Path, option: str) -> list[tuple[bytes, bytes]]:
         name, colon, value = line.partition(":")
         value = value.strip(" \t\r")
         if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise click.BadParameter(f"line {number} must be 'Name: value'.", param_hint=option)
+            raise click.BadParameter(f"line {number} of {path} must be 'Name: value'.", param_hint=option)
         if name.lower() in _FORBIDDEN:
-            raise click.BadParameter(f"line {number}: {name} is not for a file to say.", param_hint=option)
+            raise click.BadParameter(f"line {number} of {path}: {name} is not for a file to say.", param_hint=option)
         headers.append((name.encode("latin-1"), value.encode("latin-1")))
     if not headers:
-        raise click.BadParameter("holds no header fields, such as 'Authorization: Bearer …'.", param_hint=option)
+        raise click.BadParameter(f"{path} holds no header fields, such as 'Authorization: Bearer …'.", param_hint=option)
     return headers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Final
 
 import click
@@ -16,7 +15,7 @@ from trio_oplog._cli.destination import Readable, open_readable
 from trio_oplog._cli.filters import Filters, filter_options, usage_error
 from trio_oplog._cli.following import follow
 from trio_oplog._cli.layout import Layout
-from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
+from trio_oplog._cli.options import Origin, from_options, json_option, utc_option, workspace_option
 from trio_oplog._cli.output import harmless, make_console, print_json
 from trio_oplog._cli.table import Shown, lay_out, print_operations, read_record
 from trio_oplog._cli.times import in_zone
@@ -28,10 +27,10 @@ _FOLLOWED: Final = 10
 
 
 @click.command("list")
-@from_option
+@from_options
 @workspace_option
 @filter_options()
-@click.option("--id", "operation_id", metavar="ID", help="Only this one.")
+@click.option("--id", "operation_id", metavar="ID", help="Only this one, by its whole ID; 'show' takes a beginning.")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), help=f"At most so many, {LIMIT_DEFAULT} unless said; a page of --all."
 )
@@ -42,10 +41,8 @@ _FOLLOWED: Final = 10
 @json_option
 def command(
     *,
-    source_of: str | None,
+    origin: Origin,
     workspace: str,
-    secret_file: Path | None,
-    ca_file: Path | None,
     filters: Filters,
     operation_id: str | None,
     limit: int | None,
@@ -67,17 +64,15 @@ def command(
     show = listing.follow if follow_them else listing.show_all if everything else listing.show_page
     problem: click.UsageError | None = None
     try:
-        trio.run(_run, show, source_of, secret_file, ca_file)
+        trio.run(_run, show, origin)
     except QueryError as error:
         problem = usage_error(error)
     if problem is not None:
         raise problem
 
 
-async def _run(
-    show: Callable[[Readable], Awaitable[None]], source_of: str | None, secret_file: Path | None, ca_file: Path | None
-) -> None:
-    async with open_readable(source_of, secret_file, ca_file) as readable:
+async def _run(show: Callable[[Readable], Awaitable[None]], origin: Origin) -> None:
+    async with open_readable(origin) as readable:
         await show(readable)
 
 
@@ -122,6 +117,8 @@ class _Listing:
             page = await readable.page(self._query)
             seen = {read_record(body).id for body in page.bodies}
             self._print(page.bodies[::-1])
+            if not page.bodies:
+                click.echo(f"nothing yet in the workspace {harmless(self._query.workspace_id)}; waiting, until Ctrl-C", err=True)
             async for bodies in lists:
                 # What arrived in between may be in both.
                 self._print([body for body in bodies if read_record(body).id not in seen])
@@ -143,4 +140,6 @@ class _Listing:
             said += f", searched back to {in_zone(page.searched_to, utc=self._utc).isoformat(' ', 'seconds')}"
         if page.next is not None:
             said += f"; there is more: --all, or --cursor {harmless(page.next)}"
+        if not count and self._query == ListQuery(workspace_id=self._query.workspace_id, limit=self._query.limit):
+            said += "; 'trio-oplog workspaces' shows which there are"
         click.echo(said, err=True)

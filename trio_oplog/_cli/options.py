@@ -79,6 +79,40 @@ class Recording(NamedTuple):
         return self.dest is not None or not takers
 
 
+class Origin(NamedTuple):
+    """Where a command reads from, as ``--from`` and what goes with it say.
+
+    Attributes:
+        dest: The store or the endpoint; ``None`` for the user's own store.
+        secret_file: The file with the endpoint's secret, where one was named.
+        ca_file: What an ``https`` endpoint is verified with, where that was named.
+    """
+
+    dest: str | None
+    secret_file: Path | None
+    ca_file: Path | None
+
+
+class UpstreamServer(NamedTuple):
+    """The server that has a URL, as ``--upstream`` and what goes with it say.
+
+    Attributes:
+        url: The server; ``None`` where a command is one.
+        header_file: The file with the headers that it gets in every request, where one was named.
+        ca_file: What an ``https`` server is verified with, where that was named.
+    """
+
+    url: str | None
+    header_file: Path | None
+    ca_file: Path | None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The options that name a file, of those that were given: they are for a server that has an http URL."""
+        given = {"--upstream-header-file": self.header_file, "--upstream-ca-file": self.ca_file}
+        return tuple(name for name, file in given.items() if file is not None)
+
+
 def destination(text: str) -> str:
     """A destination; only its scheme is looked at.
 
@@ -137,8 +171,13 @@ def workspace_option(command: F) -> F:
     return click.option("--workspace", metavar="ID", default="local", show_default=True, help="Whose operations.")(command)
 
 
-def from_option(command: F) -> F:
-    """The option ``--from``, with what opens the way there: for every command that reads."""
+def from_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--from``, with what opens the way there; the command gets them as ``origin``, which is an ``Origin``."""
+
+    @wraps(command)
+    def run(*, source_of: str | None, secret_file: Path | None, ca_file: Path | None, **values: Any) -> Any:
+        return command(origin=Origin(source_of, secret_file, ca_file), **values)
+
     where = click.option(
         "--from",
         "source_of",
@@ -146,7 +185,7 @@ def from_option(command: F) -> F:
         type=destination,
         help="http(s)://..., sqlite:///path or postgresql://...; else your own store.",
     )
-    return where(secret_option(ca_file_option(command)))
+    return where(secret_option(ca_file_option(run)))
 
 
 def json_option(command: F) -> F:
@@ -157,6 +196,32 @@ def json_option(command: F) -> F:
 def utc_option(command: F) -> F:
     """The option ``--utc``."""
     return click.option("--utc", is_flag=True, help="Show and read times in UTC, and not in the local time zone.")(command)
+
+
+def upstream_options(url_help: str, header_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``--upstream``, with what goes with it; the command gets them as ``upstream``, which is an ``UpstreamServer``.
+
+    Args:
+        url_help: What ``--upstream`` is.
+        header_help: Who gets the headers of ``--upstream-header-file``.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def run(*, upstream: str | None, upstream_header_file: Path | None, upstream_ca_file: Path | None, **values: Any) -> Any:
+            return command(upstream=UpstreamServer(upstream, upstream_header_file, upstream_ca_file), **values)
+
+        url = click.option("--upstream", metavar="URL", help=url_help)
+        headers = click.option("--upstream-header-file", metavar="FILE", type=_FILE, help=header_help)
+        trusted = click.option(
+            "--upstream-ca-file",
+            metavar="FILE",
+            type=_FILE,
+            help="Certificates in PEM form to verify an https server with; else as for --ca-file.",
+        )
+        return url(headers(trusted(run)))
+
+    return decorate
 
 
 def to_option(command: F) -> F:

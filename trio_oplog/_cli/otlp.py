@@ -14,6 +14,7 @@ import click
 import httpx
 
 from trio_oplog._address import check_url
+from trio_oplog._cli.headers import read_headers
 from trio_oplog._cli.options import Recording
 from trio_oplog._errors import ConfigError
 from trio_oplog._otlp import (
@@ -22,7 +23,7 @@ from trio_oplog._otlp import (
     check_headers,
     compression,
     load_encoding,
-    read_headers,
+    parse_headers,
     resource_attributes,
     signal_address,
     signal_of,
@@ -88,25 +89,11 @@ def read_receiver(dest: str, recording: Recording, kind: str) -> Receiver:
 
 
 def _read_headers(file: Path | None) -> Mapping[str, str]:
-    if file is None:
-        try:
-            return read_headers(os.environ.get(HEADERS_VARIABLE, ""))
-        except ConfigError as error:
-            raise click.UsageError(f"The variable {HEADERS_VARIABLE} {error.problem}.") from None
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise click.UsageError(f"The headers cannot be read from {file}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise click.UsageError(f"The headers in {file} are no text.") from None
-    headers = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise click.UsageError(f"The headers in {file} must be lines 'Name: value'.")
-            headers[name.strip()] = value.strip()
-    try:
-        return check_headers(headers)
+        if file is None:
+            return parse_headers(os.environ.get(HEADERS_VARIABLE, ""))
+        fields = read_headers(file, "--otlp-headers")
+        return check_headers({name.decode("latin-1"): value.decode("latin-1") for name, value in fields})
     except ConfigError as error:
-        raise click.UsageError(f"The headers in {file} {error.problem}.") from None
+        where = f"variable {HEADERS_VARIABLE}" if file is None else f"file of headers {file}"
+        raise click.UsageError(f"The {where} {error.problem}.") from None

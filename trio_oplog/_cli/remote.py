@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Final
 
-import click
 import trio
 
-from trio_oplog._address import check_url
-from trio_oplog._cli.headers import read_headers
-from trio_oplog._cli.options import Recording
+from trio_oplog._cli.options import Recording, UpstreamServer
 from trio_oplog._cli.recorded import open_captures
 from trio_oplog._cli.recording import open_log
-from trio_oplog._errors import ConfigError
+from trio_oplog._cli.upstream import read_upstream
 from trio_oplog._metrics import of_interceptor
-from trio_oplog._recording import FrameObserver, Headers, Interceptor
+from trio_oplog._recording import FrameObserver, Interceptor
 from trio_oplog._tap import say
 from trio_oplog.gateway import GRACE, LineFrames, OperationsList, bridge
-from trio_oplog.gateway._http_client import open_http
+from trio_oplog.gateway._http_client import HTTPFrames, open_http
 
 _CHUNK: Final = 65_536
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -78,12 +76,11 @@ class StandardOutput(trio.abc.SendStream):
         await trio.lowlevel.checkpoint()
 
 
-def run_remote(url: str, header_file: Path | None, recording: Recording, grace: float | None) -> int:
+def run_remote(upstream: UpstreamServer, recording: Recording, grace: float | None) -> int:
     """Put our standard input and output through to a server until the input has ended, or a signal comes.
 
     Args:
-        url: The server.
-        header_file: The headers that it gets in every request, where there is a file of them.
+        upstream: The server.
         recording: What the options say.
         grace: How long calls may go on when the input has ended, in seconds.
 
@@ -91,17 +88,15 @@ def run_remote(url: str, header_file: Path | None, recording: Recording, grace: 
         What to exit with: 0, or 128 and the number of the signal.
 
     Raises:
-        click.BadParameter: The URL is none, or the file holds no headers.
+        click.BadParameter: The URL is none, or a file holds something else than it should.
     """
-    try:
-        check_url(url)
-    except ConfigError as error:
-        raise click.BadParameter(f"{error.problem}.", param_hint="--upstream") from None
-    headers = [] if header_file is None else read_headers(header_file, "--upstream-header-file")
-    return trio.run(_run, url, headers, recording, GRACE if grace is None else grace)
+    url, headers = read_upstream(upstream)
+    return trio.run(_run, partial(open_http, str(url), headers=headers, ca_file=upstream.ca_file), recording, grace)
 
 
-async def _run(url: str, headers: Headers, recording: Recording, grace: float) -> int:
+async def _run(
+    open_server: Callable[[], AbstractAsyncContextManager[HTTPFrames]], recording: Recording, grace: float | None
+) -> int:
     ended_by = 0
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with AsyncExitStack() as stack:
@@ -124,9 +119,9 @@ async def _run(url: str, headers: Headers, recording: Recording, grace: float) -
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(leave_when_told)
-                async with open_http(url, headers=headers) as server:
+                async with open_server() as server:
                     client = LineFrames(StandardInput(0), StandardOutput(1))
-                    await bridge(client, server, observer, operations=lists, grace=grace)
+                    await bridge(client, server, observer, operations=lists, grace=GRACE if grace is None else grace)
                 nursery.cancel_scope.cancel()
         if log is not None and (problem := log.outlets.lost()):
             say(problem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from trio_oplog._cli.destination import Readable, open_readable
 from trio_oplog._cli.filters import usage_error
-from trio_oplog._cli.options import from_option, json_option, utc_option
+from trio_oplog._cli.options import Origin, from_options, json_option, utc_option
 from trio_oplog._cli.output import harmless, harmless_json, make_console, print_json
 from trio_oplog._cli.table import as_duration, read_record
 from trio_oplog._cli.times import in_zone
@@ -45,17 +44,15 @@ class _Found(NamedTuple):
 
 @click.command("show")
 @click.argument("operation_id", metavar="ID")
-@from_option
+@from_options
 @click.option("--workspace", metavar="ID", help="Whose operation; else that of any workspace that you may see.")
 @utc_option
 @json_option
 def command(
     *,
     operation_id: str,
-    source_of: str | None,
+    origin: Origin,
     workspace: str | None,
-    secret_file: Path | None,
-    ca_file: Path | None,
     utc: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +62,7 @@ def command(
     """
     problem: click.UsageError | None = None
     try:
-        body = trio.run(_find, operation_id, workspace, source_of, secret_file, ca_file)
+        body = trio.run(_find, operation_id, workspace, origin)
     except QueryError as error:
         problem = click.UsageError(f"The ID {error.problem}.") if error.field == "id_prefix" else usage_error(error)
     if problem is not None:
@@ -76,8 +73,8 @@ def command(
         _print(body, make_console(), utc=utc)
 
 
-async def _find(name: str, workspace: str | None, source_of: str | None, secret_file: Path | None, ca_file: Path | None) -> bytes:
-    async with open_readable(source_of, secret_file, ca_file) as readable:
+async def _find(name: str, workspace: str | None, origin: Origin) -> bytes:
+    async with open_readable(origin) as readable:
         workspaces = await _workspaces(readable) if workspace is None else [workspace]
         found = [each for one in workspaces for each in await _find_in(readable, one, name)]
     found = [each for each in found if each.id == name] or found

@@ -11,16 +11,22 @@ from typing import Any
 import attrs
 import click
 
+from trio_oplog._cli.options import default_spool
 from trio_oplog._cli.output import harmless
 from trio_oplog._delivery import spool_inspect
 
-_path = click.argument("path", type=click.Path(path_type=Path))
+_path = click.argument(
+    "path", required=False, type=click.Path(path_type=Path), callback=lambda _ctx, _param, path: path or default_spool()
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 @click.group("spool")
 def command() -> None:
-    """Look into a client's spool, or a folder of spools, also while clients run."""
+    """Look into a client's spool, or a folder of spools, also while clients run.
+
+    Without a PATH it is the folder of 'trio-oplog wrap' and 'trio-oplog gateway', in your state folder.
+    """
 
 
 @command.command("status")
@@ -31,7 +37,10 @@ def status(path: Path, *, as_json: bool) -> None:
 
     Also since when they wait, and whether a client has the file.
     """
-    for number, file in enumerate(spool_inspect.files(path)):
+    files = spool_inspect.files(path)
+    if not files:
+        click.echo(f"there is no spool in {harmless(str(path))}", err=True)
+    for number, file in enumerate(files):
         found = spool_inspect.status(file)
         if as_json:
             _print_json(found)

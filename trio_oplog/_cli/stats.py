@@ -4,43 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 import trio
 
 from trio_oplog._cli.destination import open_readable
 from trio_oplog._cli.filters import Filters, filter_options
 from trio_oplog._cli.layout import Cell, Column, Layout
-from trio_oplog._cli.options import from_option, json_option, utc_option, workspace_option
-from trio_oplog._cli.output import make_console, on_one_line, print_json
+from trio_oplog._cli.options import Origin, from_options, json_option, utc_option, workspace_option
+from trio_oplog._cli.output import harmless, make_console, on_one_line, print_json
 from trio_oplog._cli.table import as_duration
 from trio_oplog._cli.times import in_zone
-from trio_oplog._listing import STATISTICS_GROUPS, Statistics, StatisticsQuery
+from trio_oplog._listing import LIMIT_MAX, STATISTICS_GROUPS, Counted, Statistics, StatisticsQuery
 
 _GROUP_OF: Final = {name.removesuffix("_id"): name for name in STATISTICS_GROUPS}
+_KEPT: Final = {"hour": "newest", "day": "newest"}
 _VALUE_MAX: Final = 40
 _BAR_LEAST, _BAR_MOST = 8, 40
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
 @click.command("stats")
-@from_option
+@from_options
 @workspace_option
 @click.option("--by", type=click.Choice(list(_GROUP_OF)), default="tool", show_default=True, help="What to count by.")
 @filter_options(counts=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LIMIT_MAX),
+    default=LIMIT_MAX,
+    show_default=True,
+    help="At most so many: the most frequent, or the newest hours or days.",
+)
 @utc_option
 @json_option
 def command(
     *,
-    source_of: str | None,
+    origin: Origin,
     workspace: str,
-    secret_file: Path | None,
-    ca_file: Path | None,
     by: str,
     filters: Filters,
+    limit: int,
     utc: bool,
     as_json: bool,
 ) -> None:
@@ -49,20 +54,20 @@ def command(
     Counts are kept by the hour: --since and --until take in the whole hours that they are in.  Users are counted apart, so that
     --user and '--by user' go with times and --errors only.
     """
-    query = filters.statistics_query(utc=utc, workspace_id=workspace, by=_GROUP_OF[by])
-    groups = trio.run(_fetch, query, source_of, secret_file, ca_file)
+    query = filters.statistics_query(utc=utc, workspace_id=workspace, by=_GROUP_OF[by], limit=limit)
+    counted = trio.run(_fetch, query, origin)
     if as_json:
-        print_json(msgspec.json.encode({"by": query.by, "groups": groups}))
-    elif groups:
-        _print(groups, by, utc=utc)
+        print_json(counted.document(query.by))
+    elif counted.groups:
+        _print(counted.groups, by, utc=utc)
+        if not counted.is_whole:
+            click.echo(f"there are more; these are the {_KEPT.get(by, 'most frequent')} {len(counted.groups)}", err=True)
     else:
-        click.echo("there is nothing to count", err=True)
+        click.echo(f"there is nothing to count in the workspace {harmless(workspace)}", err=True)
 
 
-async def _fetch(
-    query: StatisticsQuery, source_of: str | None, secret_file: Path | None, ca_file: Path | None
-) -> list[Statistics]:
-    async with open_readable(source_of, secret_file, ca_file) as readable:
+async def _fetch(query: StatisticsQuery, origin: Origin) -> Counted:
+    async with open_readable(origin) as readable:
         return await readable.statistics(query)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from socket import socket
 from typing import Final
 
 import click
 from click.core import ParameterSource
 
-from trio_oplog._cli.options import Recording, recording_options
+from trio_oplog._cli.options import Recording, UpstreamServer, recording_options, upstream_options
 from trio_oplog._tap import KILL_AFTER, Launched, launch, run_tap
 
 NOT_FOUND: Final = 127
@@ -34,12 +33,9 @@ NOT_EXECUTABLE: Final = 126
     show_default=True,
     help="How long it may go on after SIGTERM; then it is killed.",
 )
-@click.option("--upstream", metavar="URL", help="Instead of a COMMAND: an MCP server that has a URL, http(s)://.../mcp.")
-@click.option(
-    "--upstream-header-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Headers for the server that has a URL, such as its token; one a line, 'Name: value'.",
+@upstream_options(
+    "Instead of a COMMAND: an MCP server that has a URL, http(s)://.../mcp.",
+    "Headers for the server that has a URL, such as its token; one a line, 'Name: value'.",
 )
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -49,8 +45,7 @@ def command(
     recording: Recording,
     grace: float | None,
     kill_after: float,
-    upstream: str | None,
-    upstream_header_file: Path | None,
+    upstream: UpstreamServer,
 ) -> int:
     """Run a stdio server (an MCP server, an ACP agent) and record every tool call.
 
@@ -60,16 +55,16 @@ def command(
     With --upstream a client that only speaks to stdio servers reaches an MCP server that has a URL.
     """
     if words:  # they go before the configuration file, where the options are a gateway's as well
-        upstream = None if _is_from_file(context, "upstream") else upstream
-        upstream_header_file = None if _is_from_file(context, "upstream_header_file") else upstream_header_file
-    if (upstream is None) == (not words):
+        names = ("upstream", "upstream_header_file", "upstream_ca_file")
+        upstream = UpstreamServer(*(None if _is_from_file(context, name) else context.params[name] for name in names))
+    if (upstream.url is None) == (not words):
         raise click.UsageError("Name one server: -- COMMAND, or --upstream URL.")
-    if upstream is not None:
+    if upstream.url is not None:
         from trio_oplog._cli.remote import run_remote  # noqa: PLC0415 - it is heavy, and only needed here
 
-        return run_remote(upstream, upstream_header_file, recording, grace)
-    if upstream_header_file is not None:
-        raise click.UsageError("--upstream-header-file is for an --upstream.")
+        return run_remote(upstream, recording, grace)
+    if upstream.files:
+        raise click.UsageError(f"{upstream.files[0]} is for an --upstream.")
 
     def record(line: socket) -> None:
         # In the recorder's process, while the server starts: here is everything heavy.  But for the command line of httpx, which

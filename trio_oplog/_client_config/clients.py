@@ -48,6 +48,7 @@ _CODE: Final = ("$CONFIG/Code/User", f"{_MACOS}/Code/User")
 _INSIDERS: Final = ("$CONFIG/Code - Insiders/User", f"{_MACOS}/Code - Insiders/User")
 _SERVERS: Final[tuple[Keys, ...]] = (("servers",),)
 _IN_SETTINGS: Final[tuple[Keys, ...]] = (("mcp", "servers"),)
+_ZED: Final[tuple[Keys, ...]] = (("context_servers",), ("agent_servers",))
 _OPENCODE: Final[tuple[Keys, ...]] = (("mcp",), ("mcp", "servers"))
 
 
@@ -71,7 +72,7 @@ CLIENTS: Final = (
     _everywhere("GitHub Copilot CLI", "$COPILOT_HOME/mcp-config.json"),
     _everywhere("Cursor", "~/.cursor/mcp.json"),
     _everywhere("Windsurf", "~/.codeium/windsurf/mcp_config.json"),
-    _everywhere("Zed", "$CONFIG/zed/settings.json", (("context_servers",),)),
+    _everywhere("Zed", "$CONFIG/zed/settings.json", _ZED),
     _everywhere("Codex", "$CODEX_HOME/config.toml", (("mcp_servers",),)),
     _everywhere("Gemini CLI", "~/.gemini/settings.json"),
     _everywhere("Antigravity", "~/.gemini/antigravity/mcp_config.json"),

@@ -12,6 +12,8 @@ from trio_oplog._client_config.changes import Add, Change, Insert, Keys, Remove,
 PROGRAM_NAME: Final = "trio-oplog"
 _URL_KEYS: Final = ("url", "serverUrl", "httpUrl")
 _ORIGIN: Final = re.compile(r"(https?)://([^/?#\\]*)", re.IGNORECASE | re.ASCII)
+# Its name in front of a command, or what uvx or pipx is told to install: trio-oplog[cli]==1.0, say.
+_OURS: Final = re.compile(r"trio[-_]oplog(?:\[[^]]*\])?(?:[@=<>~!].*)?", re.ASCII)
 _PLAIN: Final = (PROGRAM_NAME, "wrap", "--")
 _NAMED: Final = (PROGRAM_NAME, "wrap", "--env", "NAME", "--")
 _DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
@@ -251,7 +253,7 @@ def _is_recorded(words: Sequence[str]) -> bool:
 
 
 def _is_ours(word: str) -> bool:
-    return word.rpartition("/")[2] in (PROGRAM_NAME, "trio_oplog")
+    return _OURS.fullmatch(word.rpartition("/")[2]) is not None
 
 
 def _releasing(keys: Keys, entry: Any, urls: Mapping[str, str]) -> tuple[Change, ...]:

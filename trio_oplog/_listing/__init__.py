@@ -22,7 +22,7 @@ from trio_oplog._listing.answering import (
     read_list_request,
     try_handle_operations_list,
 )
-from trio_oplog._listing.pages import Arrivals, Page, Slowest
+from trio_oplog._listing.pages import DOCUMENT_BEGIN, Arrivals, Page, Slowest
 from trio_oplog._listing.query import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
@@ -37,9 +37,10 @@ from trio_oplog._listing.query import (
     write_parameters,
 )
 from trio_oplog._listing.reading import ReadClient
-from trio_oplog._listing.statistics import STATISTICS_GROUPS, Statistics, StatisticsQuery
+from trio_oplog._listing.statistics import STATISTICS_GROUPS, Counted, Statistics, StatisticsQuery
 
 __all__ = [
+    "DOCUMENT_BEGIN",
     "LIMIT_DEFAULT",
     "LIMIT_MAX",
     "LIST_PARAMETERS",
@@ -47,6 +48,7 @@ __all__ = [
     "OVERLOADED",
     "STATISTICS_GROUPS",
     "Arrivals",
+    "Counted",
     "ListClient",
     "ListQuery",
     "Page",

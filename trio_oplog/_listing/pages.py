@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from attrs import frozen
+
+DOCUMENT_BEGIN: Final = b'{"operations":['
+"""What comes before the records in a document.  They stand in it as they were stored, with commas in between: nothing is read
+again, and arguments stay the text that they are."""
 
 
 @frozen
@@ -26,7 +31,11 @@ class Page:
 
     def document(self) -> bytes:
         """The page as an endpoint answers with it."""
-        return _document(self.bodies, {"next": self.next, "searched_to": self.searched_to})
+        return DOCUMENT_BEGIN + b",".join(self.bodies) + self.document_end()
+
+    def document_end(self) -> bytes:
+        """What comes after the records in it."""
+        return _document_end({"next": self.next, "searched_to": self.searched_to})
 
 
 @frozen
@@ -43,7 +52,11 @@ class Slowest:
 
     def document(self) -> bytes:
         """The same as an endpoint answers with it."""
-        return _document(self.bodies, {"incomplete": not self.is_whole})
+        return DOCUMENT_BEGIN + b",".join(self.bodies) + self.document_end()
+
+    def document_end(self) -> bytes:
+        """What comes after the records in it."""
+        return _document_end({"incomplete": not self.is_whole})
 
 
 @frozen
@@ -59,7 +72,6 @@ class Arrivals:
     next: str
 
 
-def _document(bodies: Sequence[bytes], more: Mapping[str, str | datetime | bool | None]) -> bytes:
-    # As they were stored: nothing is read again, and arguments stay the text that they are.
-    tail = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
-    return b'{"operations":[' + b",".join(bodies) + b"]" + tail + b"}"
+def _document_end(more: Mapping[str, str | datetime | bool | None]) -> bytes:
+    members = (b',"%b":%b' % (name.encode(), msgspec.json.encode(value)) for name, value in more.items() if value)
+    return b"]" + b"".join(members) + b"}"

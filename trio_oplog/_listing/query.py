@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from attrs import Attribute, field, frozen
+from attrs.converters import optional
 
 from trio_oplog._errors import QueryError
 from trio_oplog._recording import NAME_MAX_BYTES
@@ -59,6 +60,13 @@ def optional_text(instance: Any, attribute: Attribute[Any], value: object) -> No
             raise QueryError(attribute.name, f"must be at most {NAME_MAX_BYTES} bytes long")
 
 
+def as_recorded(text: str) -> str:
+    """A text as it is in a record, where U+FFFD stands for a lone surrogate, which has no UTF-8."""
+    if not isinstance(text, str) or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
     """Validate: nothing, or a bool."""
     if value is not None and not isinstance(value, bool):
@@ -71,7 +79,8 @@ def optional_time(_: Any, attribute: Attribute[Any], value: object) -> None:
         raise QueryError(attribute.name, "must be a time with a time zone")
 
 
-def _limit(_: Any, attribute: Attribute[Any], value: object) -> None:
+def valid_limit(_: Any, attribute: Attribute[Any], value: object) -> None:
+    """Validate: how many there may be."""
     if type(value) is not int or not 1 <= value <= LIMIT_MAX:
         raise QueryError(attribute.name, f"must be a whole number from 1 to {LIMIT_MAX}")
 
@@ -101,29 +110,30 @@ class ListQuery:
         cursor: Only those after the end of an earlier page: what came with that as ``next``.
         id_prefix: Only those whose id begins so.
 
-    The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.
+    The texts after the first are at most 1 024 bytes of UTF-8, as the names in a record are.  A lone surrogate in one is U+FFFD
+    here, as it is in a record.
 
     Raises:
         QueryError: A value is wrong; the error names the field.
     """
 
-    workspace_id: str = field(validator=required_text)
-    env_id: str | None = field(default=None, validator=optional_text)
-    tool: str | None = field(default=None, validator=optional_text)
-    source: str | None = field(default=None, validator=optional_text)
+    workspace_id: str = field(converter=as_recorded, validator=required_text)
+    env_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    tool: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    source: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
     is_error: bool | None = field(default=None, validator=optional_bool)
     since: datetime | None = field(default=None, validator=optional_time)
-    id: str | None = field(default=None, validator=optional_text)
-    limit: int = field(default=LIMIT_DEFAULT, validator=_limit)
+    id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    limit: int = field(default=LIMIT_DEFAULT, validator=valid_limit)
     until: datetime | None = field(default=None, validator=optional_time)
-    user_id: str | None = field(default=None, validator=optional_text)
-    thread_id: str | None = field(default=None, validator=optional_text)
-    outcome: str | None = field(default=None, validator=optional_text)
-    client: str | None = field(default=None, validator=optional_text)
-    approval: str | None = field(default=None, validator=optional_text)
-    q: str | None = field(default=None, validator=optional_text)
-    cursor: str | None = field(default=None, validator=optional_text)
-    id_prefix: str | None = field(default=None, validator=optional_text)
+    user_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    thread_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    outcome: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    client: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    approval: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    q: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    cursor: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    id_prefix: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
 
 
 def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:
@@ -178,12 +188,7 @@ def write_parameters(query: ListQuery) -> dict[str, str]:
             for name in ("user_id", "thread_id", "outcome", "client", "approval", "q", "cursor", "id_prefix")
         },
     }
-    # A lone surrogate has no UTF-8; in a record it is U+FFFD, so that is what to look for.
-    return {
-        name: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        for name, text in spelled.items()
-        if text is not None
-    }
+    return {name: text for name, text in spelled.items() if text is not None}
 
 
 def read_time(text: str, name: str = "since") -> datetime:

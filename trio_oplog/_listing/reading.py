@@ -19,11 +19,13 @@ from trio_oplog._listing.answering import ListClient
 from trio_oplog._listing.pages import Arrivals, Page, Slowest
 from trio_oplog._listing.query import ListQuery, read_time, write_parameters
 from trio_oplog._listing.room import Holding
-from trio_oplog._listing.statistics import Statistics, StatisticsQuery
+from trio_oplog._listing.statistics import Counted, Statistics, StatisticsQuery
 from trio_oplog._reach import name_failure
 
 STREAM_TIMEOUT: Final = 60.0
 """How long a stream may be silent, in seconds: four of the heartbeats of a live tail."""
+SEARCH_TIMEOUT: Final = 600.0
+"""The same of an export that searches, and says nothing until it has found something: that is some ten million records."""
 
 _LIST_AT_ONCE: Final = 256
 """How many records of an export are handed on together."""
@@ -33,6 +35,7 @@ _REFUSALS: Final = {
     401: "the endpoint does not accept the secret",
     403: "the endpoint does not let this token do that",
     404: "the endpoint does not know this request: is it a collector, and one of this version?",
+    429: "too many live tails are open with this token: end one, or try again later",
 }
 
 
@@ -59,10 +62,12 @@ class _TextGroup(Statistics):
 
 class _TimeGroups(msgspec.Struct):
     groups: list[_TimeGroup]
+    incomplete: bool = False
 
 
 class _TextGroups(msgspec.Struct):
     groups: list[_TextGroup]
+    incomplete: bool = False
 
 
 class _Workspaces(msgspec.Struct):
@@ -111,7 +116,7 @@ class ReadClient(ListClient):
         except msgspec.MsgspecError:
             raise ListError("the endpoint's answer is no list of workspaces") from None
 
-    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+    async def statistics(self, query: StatisticsQuery) -> Counted:
         """Count operations.
 
         Raises:
@@ -120,9 +125,10 @@ class ReadClient(ListClient):
         body = await self._fetch_below("/stats", _statistics_parameters(query))
         read = _read_times if query.by in ("hour", "day") else _read_texts
         try:
-            return [Statistics(**asdict(group)) for group in read(body).groups]
+            reply = read(body)
         except msgspec.MsgspecError:
             raise ListError("the endpoint's answer holds no statistics") from None
+        return Counted([Statistics(**asdict(group)) for group in reply.groups], not reply.incomplete)
 
     async def export(self, query: ListQuery) -> AsyncGenerator[list[bytes], None]:
         """All records that a query asks for, the newest first, in lists of some.  Its limit does not count.
@@ -135,7 +141,8 @@ class ReadClient(ListClient):
         parameters = write_parameters(query)
         del parameters["limit"]
         waiting: list[bytes] = []
-        async with self._lines(self._below("/export", parameters)) as lines:
+        silence = STREAM_TIMEOUT if query.q is None else SEARCH_TIMEOUT
+        async with self._lines(self._below("/export", parameters), silence) as lines:
             async for line in lines:
                 waiting.append(line)
                 if len(waiting) == _LIST_AT_ONCE:
@@ -160,7 +167,7 @@ class ReadClient(ListClient):
         parameters = write_parameters(query)
         wanted = {name: text for name, text in parameters.items() if name not in ("limit", "since", "until", "cursor")}
         url = self._below("/live", wanted if after is None else {**wanted, "after": after})
-        async with self._lines(url) as lines:
+        async with self._lines(url, STREAM_TIMEOUT) as lines:
             cursor = after or ""
             record: bytes | None = None
             async for line in lines:
@@ -184,10 +191,10 @@ class ReadClient(ListClient):
         return self._url.copy_with(path=self._url.path.rstrip("/") + path).copy_merge_params(parameters)
 
     @asynccontextmanager
-    async def _lines(self, url: httpx.URL) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    async def _lines(self, url: httpx.URL, silence: float) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """The lines of an answer while it comes."""
         async with self._client() as http:
-            timeout = httpx.Timeout(self._timeout, read=STREAM_TIMEOUT)
+            timeout = httpx.Timeout(self._timeout, read=silence)
             request = http.build_request("GET", url, headers=self._headers, timeout=timeout)
             response, problem = None, ""
             try:
@@ -263,6 +270,4 @@ def _statistics_parameters(query: StatisticsQuery) -> dict[str, str]:
     """As ``write_parameters``: what both have is spelled alike."""
     names = {attribute.name for attribute in fields(ListQuery)}
     common = {attribute.name: getattr(query, attribute.name) for attribute in fields(StatisticsQuery) if attribute.name in names}
-    parameters = write_parameters(ListQuery(**common))
-    del parameters["limit"]
-    return {**parameters, "by": query.by}
+    return {**write_parameters(ListQuery(**common)), "by": query.by}

@@ -5,10 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from attrs import Attribute, field, frozen
+from attrs.converters import optional
 
 from trio_oplog._errors import QueryError
-from trio_oplog._listing.query import optional_bool, optional_text, optional_time, required_text
+from trio_oplog._listing.query import (
+    LIMIT_MAX,
+    as_recorded,
+    optional_bool,
+    optional_text,
+    optional_time,
+    required_text,
+    valid_limit,
+)
 
 _LABELS: Final = ("tool", "env_id", "source", "outcome", "client", "approval")
 STATISTICS_GROUPS: Final = (*_LABELS, "user_id", "hour", "day")
@@ -32,6 +42,7 @@ class StatisticsQuery:
         tool, env_id, source, outcome, client, approval: Only operations that have this, as in a list.
         user_id: Only operations of this user.
         is_error: Only those that failed, or only those that did not.
+        limit: At most this many groups, 1 to 1 000: the newest hours or days, or the most frequent of everything else.
 
     Users are counted apart: ``user_id`` goes together with ``is_error`` and times, and with nothing else.
 
@@ -39,18 +50,19 @@ class StatisticsQuery:
         QueryError: A value is wrong, or cannot be combined with another; the error names the field.
     """
 
-    workspace_id: str = field(validator=required_text)
+    workspace_id: str = field(converter=as_recorded, validator=required_text)
     by: str = field(validator=_group)
     since: datetime | None = field(default=None, validator=optional_time)
     until: datetime | None = field(default=None, validator=optional_time)
-    tool: str | None = field(default=None, validator=optional_text)
-    env_id: str | None = field(default=None, validator=optional_text)
-    source: str | None = field(default=None, validator=optional_text)
-    outcome: str | None = field(default=None, validator=optional_text)
-    client: str | None = field(default=None, validator=optional_text)
-    approval: str | None = field(default=None, validator=optional_text)
-    user_id: str | None = field(default=None, validator=optional_text)
+    tool: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    env_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    source: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    outcome: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    client: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    approval: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    user_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
     is_error: bool | None = field(default=None, validator=optional_bool)
+    limit: int = field(default=LIMIT_MAX, validator=valid_limit)
 
     def __attrs_post_init__(self) -> None:
         if (self.by == "user_id" or self.user_id is not None) and (self.by in _LABELS or self._has_labels):
@@ -97,3 +109,25 @@ class Statistics:
     waited_p50_ms: float | None
     waited_p95_ms: float | None
     waited_p99_ms: float | None
+
+
+@frozen
+class Counted:
+    """What was counted.
+
+    Attributes:
+        groups: Hours and days in their order; of everything else the most frequent first.
+        is_whole: Whether these are all groups.  Else there are more than the limit.
+    """
+
+    groups: list[Statistics]
+    is_whole: bool = True
+
+    def document(self, by: str) -> bytes:
+        """The same as an endpoint answers with it.
+
+        Args:
+            by: What was counted by.
+        """
+        more = {} if self.is_whole else {"incomplete": True}
+        return msgspec.json.encode({"by": by, "groups": self.groups, **more})

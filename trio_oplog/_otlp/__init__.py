@@ -15,7 +15,7 @@ What needs ``opentelemetry-proto`` is imported when it is used, so that the room
 from __future__ import annotations
 
 from trio_oplog._otlp.conventions import metric_attributes
-from trio_oplog._otlp.environment import check_headers, compression, metric_interval, read_headers, resource_attributes
+from trio_oplog._otlp.environment import check_headers, compression, metric_interval, parse_headers, resource_attributes
 from trio_oplog._otlp.fields import FIELDS, Attribute, Elsewhere, NotExported
 from trio_oplog._otlp.protocol import PROTOBUF, SERVICE, Otlp, load_encoding, signal_address, signal_of
 
@@ -33,7 +33,7 @@ __all__ = [
     "mapping",  # a module, which is imported by who needs it: it needs an extra
     "metric_attributes",
     "metric_interval",
-    "read_headers",
+    "parse_headers",
     "resource_attributes",
     "signal_address",
     "signal_of",

@@ -40,7 +40,7 @@ def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
     return attributes
 
 
-def read_headers(text: str) -> dict[str, str]:
+def parse_headers(text: str) -> dict[str, str]:
     """The headers of requests, from a list such as ``OTEL_EXPORTER_OTLP_HEADERS`` has.
 
     Args:

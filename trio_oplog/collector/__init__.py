@@ -12,7 +12,7 @@ The app is for any ASGI server, on Trio or asyncio.  ``HTTPServer`` is one for T
 from __future__ import annotations
 
 from trio_oplog._address import DEFAULT_PATH
-from trio_oplog._listing import Arrivals, Page, Slowest, Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, Counted, Page, Slowest, Statistics, StatisticsQuery
 from trio_oplog._serving import ClientDisconnectedError, HTTPLimits, HTTPServer, HTTPServerStatistics, tls_context
 from trio_oplog.collector._access import Access, Grant, Right, Role
 from trio_oplog.collector._app import create_app
@@ -25,6 +25,7 @@ __all__ = [
     "Access",
     "Arrivals",
     "ClientDisconnectedError",
+    "Counted",
     "Grant",
     "HTTPLimits",
     "HTTPServer",

@@ -60,11 +60,13 @@ class Grant:
         name: Who that is, for the log and for what is put on record.
         role: What they may do.
         workspaces: Where they may; ``None`` for everywhere.
+        is_shared: Whether it is for the shared secret, which may be everybody's.
     """
 
     name: str
     role: Role
     workspaces: frozenset[str] | None = None
+    is_shared: bool = False
 
     def has(self, right: Right) -> bool:
         """Whether the role has a right."""
@@ -103,7 +105,7 @@ class Access:
     """
 
     def __init__(self, secrets: Iterable[str] = (), tokens: Mapping[bytes, Grant] | None = None) -> None:
-        everything = Grant(name="shared secret", role=Role.ADMIN)
+        everything = Grant(name="shared secret", role=Role.ADMIN, is_shared=True)
         # By their digests: so nothing here can be shown, and all are compared alike.
         entries = {digest_of_token(check_secret(secret).encode()): everything for secret in secrets}
         self._entries = tuple({**entries, **(tokens or {})}.items())

@@ -6,6 +6,7 @@ itself stored as an operation before they are sent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -16,13 +17,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from trio_oplog._errors import WireError
-from trio_oplog._listing import ListQuery, Page, Slowest, read_values
+from trio_oplog._listing import Counted, ListQuery, Page, Slowest, read_values
+from trio_oplog._tokens import digest_of_token
 from trio_oplog.collector._access import Access, Grant, Right, credential
 from trio_oplog.collector._audit import AUDIT_WORKSPACE, read_record
 from trio_oplog.collector._bodies import content_type, decode, read_body
 from trio_oplog.collector._live import read_after
 from trio_oplog.collector._metrics import MEDIA_TYPE, Metrics
 from trio_oplog.collector._ndjson import LINES_MAX, read_batch
+from trio_oplog.collector._pages import Begun
 from trio_oplog.collector._parameters import (
     read_export,
     read_list,
@@ -35,10 +38,14 @@ from trio_oplog.collector._parameters import (
 from trio_oplog.collector._positions import read_cursor
 from trio_oplog.collector._refusals import NOT_FOUND, RefusalError, json_response
 from trio_oplog.collector._store import Store
-from trio_oplog.collector._streams import HEARTBEAT, StreamedResponse, as_csv, as_ndjson, event, heartbeat
+from trio_oplog.collector._streams import HEARTBEAT, StreamedResponse, as_csv, as_document, as_ndjson, event, heartbeat
 
 LISTENERS_MAX: Final = 100
 """How many live tails may be open at once."""
+LISTENERS_OF_TOKEN_MAX: Final = 25
+"""How many of them one token may have open, so that others find room.  The shared secret may be everybody's: it has no share."""
+_LISTENER_RETRY_AFTER: Final = 10
+"""When to ask again where there is no room for a live tail, in seconds."""
 
 POLL_INTERVAL: Final = 0.5
 """How often a live tail looks for what other programs stored in the same database, in seconds: it says so within one second."""
@@ -61,7 +68,7 @@ class Endpoint:
         self._access = access
         self._metrics = metrics
         self._puts_reads_on_record = puts_reads_on_record
-        self._listeners = 0
+        self._listeners: Counter[bytes] = Counter()
 
     async def ingest(self, request: Request, grant: Grant) -> ASGIApp:
         """``POST``: one Operation, or one a line."""
@@ -91,21 +98,27 @@ class Endpoint:
         query, payloads = read_list(request.query_params.multi_items())
         read_cursor(query)  # first: one that is none is refused wherever it is used
         if not grant.covers(query.workspace_id):
-            return _operations(Page([], None))
-        page = await self._store.page(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
-        if _tells(query, payloads=payloads):
-            await self._put_on_record(request, grant, "list", len(page.bodies))
-        return _operations(page)
+            return _document(Page([], None))
+        begun = await self._store.begin_page(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+        return await self._send(begun, "list", request, grant, query, payloads=payloads)
 
     async def slowest(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/slowest``: the operations that meet the parameters and took longest, the slowest first."""
         query, payloads = read_slowest(request.query_params.multi_items())
         if not grant.covers(query.workspace_id):
-            return _operations(Slowest([]))
-        found = await self._store.slowest(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+            return _document(Slowest([]))
+        begun = await self._store.begin_slowest(query, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+        return await self._send(begun, "slowest", request, grant, query, payloads=payloads)
+
+    async def _send(
+        self, begun: Begun[Page] | Begun[Slowest], route: str, request: Request, grant: Grant, query: ListQuery, *, payloads: bool
+    ) -> ASGIApp:
         if _tells(query, payloads=payloads):
-            await self._put_on_record(request, grant, "slowest", len(found.bodies))
-        return _operations(found)
+            await self._put_on_record(request, grant, route, begun.count)
+        if not begun.rest:
+            return _document(begun.answer)
+        lists = self._store.pieces(query.workspace_id, begun, payload=grant.has(Right.PAYLOADS), brief=not payloads)
+        return StreamedResponse(as_document(lists, begun.answer.document_end()), "application/json")
 
     async def get(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/{id}``: one operation, as it was stored."""
@@ -124,8 +137,8 @@ class Endpoint:
     async def statistics(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/stats``: how many operations there were, and how long they took."""
         query = read_statistics_query(request.query_params.multi_items())
-        groups = await self._store.statistics(query) if grant.covers(query.workspace_id) else []
-        return json_response({"by": query.by, "groups": groups})
+        counted = await self._store.statistics(query) if grant.covers(query.workspace_id) else Counted([])
+        return Response(counted.document(query.by), media_type="application/json")
 
     async def workspaces(self, request: Request, grant: Grant) -> ASGIApp:
         """``GET …/workspaces``: the names of those that ever had a record."""
@@ -157,23 +170,28 @@ class Endpoint:
         """``GET …/live``: what arrives, as server-sent events."""
         query, after, payloads = read_live(request.query_params.multi_items())
         after = request.headers.get("last-event-id") or after
-        if self._listeners >= LISTENERS_MAX:
-            raise RefusalError(503, "too many live tails are open")
+        shown = credential(request.scope["headers"]) or b""
+        token = digest_of_token(shown)
+        if self._listeners.total() >= LISTENERS_MAX:
+            raise RefusalError(503, "too many live tails are open", retry_after=_LISTENER_RETRY_AFTER)
+        if self._listeners[token] >= LISTENERS_OF_TOKEN_MAX and not grant.is_shared:
+            raise RefusalError(429, "the token has too many live tails open", retry_after=_LISTENER_RETRY_AFTER)
         read_after(after)  # or say why not
-        self._listen(1)  # before anything is waited for: the next one may ask meanwhile
+        self._listen(token, 1)  # before anything is waited for: the next one may ask meanwhile
         try:
             now = (await self._store.arrivals(query)).next
             if grant.covers(query.workspace_id) and _tells(query, payloads=payloads):
                 await self._put_on_record(request, grant, "live")
         except BaseException:
-            self._listen(-1)
+            self._listen(token, -1)
             raise
-        shown = credential(request.scope["headers"]) or b""
         events = self._events(query, now if after is None else after, grant, shown, brief=not payloads)
-        return StreamedResponse(events, "text/event-stream", ended=lambda: self._listen(-1))
+        return StreamedResponse(events, "text/event-stream", ended=lambda: self._listen(token, -1))
 
-    def _listen(self, change: int) -> None:
-        self._listeners += change
+    def _listen(self, token: bytes, change: int) -> None:
+        self._listeners[token] += change
+        if not self._listeners[token]:
+            del self._listeners[token]  # one that is gone would stay
         self._metrics.listen(change)
 
     async def _events(
@@ -245,7 +263,7 @@ def _read_nothing(request: Request) -> None:
     read_values(request.query_params.multi_items(), {})
 
 
-def _operations(found: Page | Slowest) -> Response:
+def _document(found: Page | Slowest) -> Response:
     return Response(found.document(), media_type="application/json")
 
 

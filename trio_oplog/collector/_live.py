@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text
 from trio_oplog._errors import QueryError
 from trio_oplog._listing import Arrivals, ListQuery
 from trio_oplog.collector._pages import SCANNED_AT_ONCE, STREAMED_MAX_BYTES
-from trio_oplog.collector._queries import conditions_of
+from trio_oplog.collector._queries import AT_ONCE, conditions_of
 from trio_oplog.collector._schema import operations
 
 _MOST: Final = 1 << 62
@@ -88,7 +88,8 @@ def read_arrivals(
     if conditions is not None:
         statement = select(columns.seq, columns.body).where(columns.seq > after, columns.seq <= end, *conditions)
         size = 0
-        with connection.execute(statement.order_by(columns.seq), execution_options={"yield_per": 100}) as rows:
+        options = {"yield_per": AT_ONCE[connection.dialect.name]}
+        with connection.execute(statement.order_by(columns.seq), execution_options=options) as rows:
             for seq, body in rows:
                 size += len(body)
                 if len(found) == query.limit or (found and size > STREAMED_MAX_BYTES):

@@ -23,6 +23,7 @@ _REASONS: Final = {
     413: "too_large",
     415: "media_type",
     422: "workspace",
+    429: "live_tails",
     503: "store",
 }
 _OTHER: Final = "other"

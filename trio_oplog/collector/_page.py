@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from typing import Final
+from typing import Final, Literal
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -37,23 +37,23 @@ _HEADERS: Final = {
 }
 _INDEX: Final = "index.html"
 _ENDPOINT: Final = b"{{endpoint}}"
+_SIGN_IN: Final = b"{{sign-in}}"
 
 
-def page_routes(path: str) -> list[Route]:
+def page_routes(path: str, sign_in: Literal["token", "link"] = "token") -> list[Route]:
     """The routes of the page: ``/``, and its files below ``/page/``.
 
     Args:
         path: Where the endpoint is, from which the page gets what it shows.
+        sign_in: By what one signs in, which the page tells whoever is not: a token that it asks for, or a link.
     """
     # The page names what it asks for relative to itself, so that it works wherever the app is mounted.
-    endpoint = escape(path.strip("/")).encode()
+    said = {_ENDPOINT: escape(path.strip("/")).encode(), _SIGN_IN: sign_in.encode()}
     found = {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("page").iterdir()}
+    for place, text in said.items():
+        found[_INDEX] = found[_INDEX].replace(place, text)
     return [
-        Route(
-            "/" if name == _INDEX else f"/page/{name}",
-            _File(content.replace(_ENDPOINT, endpoint) if name == _INDEX else content, _TYPES[name.rpartition(".")[2]]),
-            methods=["GET"],
-        )
+        Route("/" if name == _INDEX else f"/page/{name}", _File(content, _TYPES[name.rpartition(".")[2]]), methods=["GET"])
         for name, content in found.items()
     ]
 

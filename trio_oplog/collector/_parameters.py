@@ -33,7 +33,7 @@ def _without(names: frozenset[str]) -> dict[str, ValueReader]:
 
 _ONE: Final[Mapping[str, ValueReader]] = {"workspace_id": read_text}
 _STATISTICS: Final[Mapping[str, ValueReader]] = {
-    **_without(_PLACE | {"q", "id", "id_prefix", "thread_id"}),
+    **_without(frozenset({"q", "cursor", "id", "id_prefix", "thread_id"})),
     "by": read_text,
 }
 _LIST: Final[Mapping[str, ValueReader]] = {**LIST_PARAMETERS, "payloads": read_bool}

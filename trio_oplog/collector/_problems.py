@@ -18,6 +18,7 @@ _ADVICE: Final = {
     "SQLITE_CORRUPT": "the file is damaged; restore a backup, or save what can be read with sqlite3's .recover",
     "SQLITE_FULL": "the disk is full; make room",
     "SQLITE_IOERR": "the disk does not work; look into the system's log",
+    "SQLITE_CANTOPEN": "it is no file, or none that may be opened",
     "SQLITE_NOTADB": "the file is no SQLite database",
     "SQLITE_READONLY": "the file or its folder is read-only; let the collector's user write there",
     "08": "the connection to PostgreSQL was lost; it is made again at the next request",

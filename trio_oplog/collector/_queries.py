@@ -101,7 +101,8 @@ def read_one(connection: Connection, workspace_id: str, operation_id: str) -> by
 
 def read_workspaces(connection: Connection) -> list[str]:
     """The names of the workspaces that ever had a record, in order."""
-    return list(connection.scalars(select(workspaces.c.name).order_by(workspaces.c.name)))
+    # Not in the order of the database's language, which is another on each server.
+    return sorted(connection.scalars(select(workspaces.c.name)))
 
 
 def read_number(connection: Connection, workspace_id: str) -> int | None:
@@ -393,10 +394,11 @@ def _run(
     connection: Connection, choose: Callable[[Position | None], Select[Any]], before: Position | None, need: int
 ) -> Iterator[Found]:
     """All that statements find, so many with each: what is chosen after a position, the newest first."""
+    options = {"yield_per": min(need, AT_ONCE[connection.dialect.name])}
     while True:
         taken = 0
         statement = choose(before).limit(need)
-        with connection.execute(statement, execution_options={"yield_per": min(need, AT_ONCE)}) as rows:
+        with connection.execute(statement, execution_options=options) as rows:
             for row in rows:
                 started_at, seq, body = row
                 yield started_at, seq, body
@@ -406,5 +408,5 @@ def _run(
         before = Position(started_at, seq)
 
 
-AT_ONCE: Final = 100
-"""So many rows are taken from the database at a time: each may have megabytes."""
+AT_ONCE: Final = {"sqlite": 10, "postgresql": 100}
+"""So many rows are taken from the database at a time: each may have megabytes.  PostgreSQL is asked over a network each time."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import attrs
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from trio_oplog import _wire
 from trio_oplog._errors import WireError
@@ -25,13 +28,13 @@ def holds(wanted: str, *, payload: bool = True) -> Callable[[bytes], bool]:
         wanted: The text.
         payload: Whether arguments and summaries are searched, besides the tool.
     """
-    wanted = wanted.lower()
+    wanted = _fold(wanted)
     # In a record the text stands as it is, or as JSON spells it.  Nearly every record is told by these two.
     spelled = json.dumps(wanted, ensure_ascii=False)[1:-1]
     spellings = (wanted,) if spelled == wanted else (wanted, spelled)
 
     def fits(body: bytes) -> bool:
-        text = body.decode("utf-8", "replace").lower()
+        text = _fold(body.decode("utf-8", "replace"))
         # What JSON may write for a character besides the character and what our own encoder writes.
         is_odd = "\\" in text and ("\\u" in text or "\\/" in text)
         return (is_odd or any(each in text for each in spellings)) and _holds(body, wanted, payload=payload)
@@ -46,9 +49,13 @@ def without_payload(body: bytes) -> bytes:
     the risk of an approval.
 
     Args:
-        body: The bytes of a record that the store has.
+        body: The bytes of a record that the store has.  One that cannot be read, because a later version wrote it, or somebody by
+            hand, is shown by what every record has: it must not keep a reader from the others.
     """
-    operation = _wire.decode(body)
+    try:
+        operation = _wire.decode(body)
+    except WireError:
+        return _essence(body)
     meta, approval = operation.result_meta, operation.approval
     return _wire.encode(
         attrs.evolve(
@@ -62,16 +69,47 @@ def without_payload(body: bytes) -> bytes:
     )
 
 
+class _Essence(msgspec.Struct, omit_defaults=True):
+    id: str | UnsetType = UNSET
+    workspace_id: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+    env_id: str | UnsetType = UNSET
+    tool: str | UnsetType = UNSET
+    is_error: bool | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+    completed_at: datetime | UnsetType = UNSET
+    duration_ms: int | UnsetType = UNSET
+
+
+_read_essence: Final = msgspec.json.Decoder(_Essence).decode
+
+
+def _essence(body: bytes) -> bytes:
+    """What every record has, of one that is none."""
+    try:
+        return msgspec.json.encode(_read_essence(body))
+    except msgspec.MsgspecError:
+        return b"{}"
+
+
+def _fold(text: str) -> str:
+    """A text in lower case, character by character: so a part of a text is found in it."""
+    if text.isascii():
+        return text.casefold()  # the same, in a third of the time
+    # Python writes a sigma at the end of a word otherwise, and the end of what is looked for is none of what is looked at.
+    return text.lower().replace("\N{GREEK SMALL LETTER FINAL SIGMA}", "\N{GREEK SMALL LETTER SIGMA}")
+
+
 def _holds(body: bytes, wanted: str, *, payload: bool) -> bool:
     try:
         operation = _wire.decode(body)
     except WireError:
         return False
     if not payload:
-        return wanted in operation.tool.lower()
+        return wanted in _fold(operation.tool)
     arguments = (operation.arguments or b"").decode("utf-8", "replace")
     texts = (operation.tool, operation.result_summary or "", arguments, unescaped(arguments))
-    return any(wanted in text.lower() for text in texts)
+    return any(wanted in _fold(text) for text in texts)
 
 
 def unescaped(text: str) -> str:

@@ -15,9 +15,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from trio_oplog._address import DEFAULT_PATH
 from trio_oplog._tokens import digest_of_token, new_token
 from trio_oplog.collector._access import Access, Grant, Role, credential
 from trio_oplog.collector._app import create_app
+from trio_oplog.collector._page import page_routes
 from trio_oplog.collector._refusals import FORBIDDEN
 from trio_oplog.collector._store import Store
 
@@ -70,5 +72,6 @@ def create_local_app(store: Store, used: Callable[[str], object]) -> tuple[ASGIA
     grant = Grant(name="you", role=Role.AUDIT)
     links = SignInLinks(token, used)
     inner = create_app(store, Access(tokens={digest_of_token(token.encode()): grant}), puts_reads_on_record=False)
-    app = Starlette(routes=[Route("/exchange", links, methods=["POST"]), Mount("/", inner)])
+    routes = [Route("/exchange", links, methods=["POST"]), *page_routes(DEFAULT_PATH, sign_in="link"), Mount("/", inner)]
+    app = Starlette(routes=routes)
     return TrustedHostMiddleware(app, allowed_hosts=HOSTS, www_redirect=False), links

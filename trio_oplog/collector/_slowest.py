@@ -8,7 +8,6 @@ then promise more than they hold: so the search goes on with the next ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heappushpop
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -20,7 +19,7 @@ from trio_oplog._errors import QueryError
 from trio_oplog._listing import ListQuery
 from trio_oplog.collector._cells import DAY, HOUR
 from trio_oplog.collector._histogram import LARGEST, decode, last_of
-from trio_oplog.collector._pages import REPLY_MAX_BYTES, SCANNED_AT_ONCE
+from trio_oplog.collector._pages import SCANNED_AT_ONCE, Place
 from trio_oplog.collector._positions import Position
 from trio_oplog.collector._queries import AT_ONCE, LISTED, Asked, ask, call_series, in_time
 from trio_oplog.collector._rows import MICROSECONDS
@@ -30,8 +29,6 @@ SLOWEST_DEFAULT: Final = 20
 SLOWEST_MAX: Final = 100
 """How many of the slowest may be asked for."""
 
-_BODIES_AT_ONCE: Final = 10
-"""So many records are taken from the database at a time in the end: each may have megabytes."""
 _UNASKED: Final = ("id", "id_prefix", "thread_id", "q", "cursor")
 
 _Found: TypeAlias = tuple[int, int, int]
@@ -130,31 +127,10 @@ class SlowestSearch:
             left -= search.open_next(connection, search.asked)
         return search
 
-    def read(self, connection: Connection, view: Callable[[bytes], bytes] | None) -> list[bytes] | None:
-        """What was found, the slowest first; ``None`` where that is over ``REPLY_MAX_BYTES`` together.
-
-        Args:
-            connection: What to read from.
-            view: What the reader sees of a record; ``None`` for all of it.
-        """
-        if self.asked is None:
-            return []
-        columns = operations.c
-        statement = select(columns.seq, columns.body).where(
-            columns.workspace == self.asked.workspace,
-            columns.started_at.in_([started_at for _, started_at, _ in self.found]),
-            columns.seq.in_([seq for _, _, seq in self.found]),
-        )
-        bodies: dict[int, bytes] = {}
-        size = 0
-        with connection.execute(statement, execution_options={"yield_per": _BODIES_AT_ONCE}) as rows:
-            for seq, body in rows:
-                bodies[seq] = body if view is None else view(body)
-                size += len(bodies[seq])
-                if size > REPLY_MAX_BYTES and len(bodies) > 1:
-                    return None
-        # One may have been pruned meanwhile.
-        return [bodies[seq] for _, _, seq in sorted(self.found, reverse=True) if seq in bodies]
+    @property
+    def places(self) -> list[Place]:
+        """Where those are that were found, the slowest first."""
+        return [(started_at, seq) for _, started_at, seq in sorted(self.found, reverse=True)]
 
     def open_next(self, connection: Connection, asked: Asked) -> int:
         """Open what promises the slowest record; says how many records or cells that were, and one."""
@@ -180,7 +156,7 @@ class SlowestSearch:
         highest: dict[int, int] = {}
         statement = select(columns.start, columns.durations).where(*conditions)
         looked_at = 1
-        with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": AT_ONCE[connection.dialect.name]}) as rows:
             for start, durations in rows:
                 highest[start] = max(highest.get(start, 0), *decode(durations))
                 looked_at += 1
@@ -220,7 +196,7 @@ class SlowestSearch:
         )
         looked_at = 0
         started_at = seq = 0
-        with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as rows:
+        with connection.execute(statement, execution_options={"yield_per": AT_ONCE[connection.dialect.name]}) as rows:
             for started_at, seq, body in rows:
                 looked_at += 1
                 one = (duration_of(body), started_at, seq)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,13 @@ from attrs import evolve
 from sqlalchemy import Connection, Engine
 
 from trio_oplog._errors import QueryError, StoreError
-from trio_oplog._listing import Arrivals, ListQuery, Page, Slowest, Statistics, StatisticsQuery
+from trio_oplog._listing import Arrivals, Counted, ListQuery, Page, Slowest, StatisticsQuery
 from trio_oplog._operation import Operation
 from trio_oplog.collector._audit import prune_record
 from trio_oplog.collector._database import Call, Database, open_database
 from trio_oplog.collector._databases import READERS, WRITERS, parse_url
 from trio_oplog.collector._live import Settled, read_after, read_arrivals
-from trio_oplog.collector._pages import REPLY_MAX_BYTES, STREAMED_MAX_BYTES, Chunk, read_chunk
+from trio_oplog.collector._pages import REPLY_MAX_BYTES, STREAMED_MAX_BYTES, Begun, Place, measure_places, read_chunk, read_places
 from trio_oplog.collector._positions import read_cursor
 from trio_oplog.collector._problems import guarded
 from trio_oplog.collector._queries import read_one, read_workspaces
@@ -96,6 +96,8 @@ class Store:
         self._writers = 1 if self.file is not None else WRITERS
         self._writing = anyio.Semaphore(self._writers)
         self._reading = anyio.CapacityLimiter(READERS)
+        # What reads much leaves one reader for what reads little.
+        self._searching = anyio.Semaphore(READERS - 1)
         self._queue: list[_Waiting] = []
         self._settled = Settled()
         self._next_arrival = anyio.Event()
@@ -210,10 +212,41 @@ class Store:
             QueryError: They are over 64 MiB together, so that the limit should be lower; or the cursor is none.
             StoreError: They could not be read.
         """
-        page, chunk = await self._page(query, budget, REPLY_MAX_BYTES, payload=payload, brief=brief)
-        if chunk.is_cut:
-            raise _too_large()
+        page, _ = await self._whole_page(query, budget, REPLY_MAX_BYTES, payload=payload, brief=brief)
         return page
+
+    async def begin_page(self, query: ListQuery, *, payload: bool = True, brief: bool = False) -> Begun[Page]:
+        """``page`` for whoever sends it: reads 1 MiB of it, or one record, and says where the others are.
+
+        Raises:
+            QueryError, StoreError: See ``page``.
+        """
+        page, rest = await self._whole_page(query, SEARCH_BUDGET, STREAMED_MAX_BYTES, payload=payload, brief=brief)
+        return Begun(page, rest)
+
+    async def pieces(
+        self, workspace_id: str, begun: Begun[Page] | Begun[Slowest], *, payload: bool = True, brief: bool = False
+    ) -> AsyncGenerator[list[bytes], None]:
+        """All records of what was begun, in lists of 1 MiB, or one record, at most.
+
+        Nothing is held open between two lists.  What was pruned meanwhile is left out.
+
+        Args:
+            workspace_id: Whose they are.
+            begun: From ``begin_page`` or ``begin_slowest``.
+            payload: As there.
+            brief: As there.
+
+        Raises:
+            StoreError: They could not be read; what was yielded is right.
+        """
+        yield begun.answer.bodies
+        places, view = begun.rest, _view(payload=payload, brief=brief)
+        while places:
+            bodies, places = await self._read(partial(read_places, workspace_id=workspace_id, places=places, view=view))
+            if bodies:
+                yield bodies
+            del bodies  # they would stay while the next ones are read
 
     async def get(self, workspace_id: str, operation_id: str, *, payload: bool = True) -> bytes | None:
         """The exact bytes of one record of a workspace; ``None`` where it has none of that id.
@@ -250,7 +283,9 @@ class Store:
         """
         cursor = query.cursor
         while True:
-            page, _ = await self._page(evolve(query, cursor=cursor), SEARCH_BUDGET, STREAMED_MAX_BYTES, payload=payload)
+            page, _, _ = await self._page(
+                evolve(query, cursor=cursor), SEARCH_BUDGET, STREAMED_MAX_BYTES, STREAMED_MAX_BYTES, payload=payload
+            )
             if page.bodies:
                 yield page.bodies
             if page.next is None:
@@ -267,7 +302,7 @@ class Store:
         """
         return await self._read(read_workspaces)
 
-    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+    async def statistics(self, query: StatisticsQuery) -> Counted:
         """Count operations by tool, user, hour and so on.
 
         What was pruned counts on, as long as its statistics are kept.
@@ -275,13 +310,10 @@ class Store:
         Args:
             query: What to count, and by what.
 
-        Returns:
-            Hours and days in their order; everything else by how often it is there, the most frequent first.
-
         Raises:
             StoreError: They could not be read.
         """
-        return await self._read(lambda connection: read_statistics(connection, query))
+        return await self._read_much(lambda connection: read_statistics(connection, query))
 
     async def slowest(
         self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True, brief: bool = False
@@ -302,16 +334,37 @@ class Store:
             QueryError: The query cannot be answered, or they are over 64 MiB together, so that the limit should be lower.
             StoreError: They could not be read.
         """
+        begun = await self.begin_slowest(query, budget=budget, payload=payload, brief=brief)
+        bodies: list[bytes] = []
+        async with aclosing(self.pieces(query.workspace_id, begun, payload=payload, brief=brief)) as lists:
+            async for some in lists:
+                bodies += some
+        return evolve(begun.answer, bodies=bodies)
+
+    async def begin_slowest(
+        self, query: ListQuery, *, budget: float = SEARCH_BUDGET, payload: bool = True, brief: bool = False
+    ) -> Begun[Slowest]:
+        """``slowest`` for whoever sends it: reads 1 MiB of it, or one record, and says where the others are.
+
+        Raises:
+            QueryError, StoreError: See ``slowest``.
+        """
         check_slowest(query)
+        view = _view(payload=payload, brief=brief)
         deadline = anyio.current_time() + budget
-        search = await self._read(lambda connection: SlowestSearch.begin(connection, query))
+        search = await self._read_much(lambda connection: SlowestSearch.begin(connection, query))
         while not search.is_over and anyio.current_time() < deadline:
-            search = await self._read(search.advance)
-        view = None if payload and not brief else without_payload
-        bodies = await self._read(lambda connection: search.read(connection, view))
-        if bodies is None:
-            raise _too_large()
-        return Slowest(bodies, search.is_over)
+            search = await self._read_much(search.advance)
+        places = search.places
+        # Without arguments and results they are small.
+        if view is None and len(places) > 1:
+            size = await self._read(partial(measure_places, workspace_id=query.workspace_id, places=places))
+            if size > REPLY_MAX_BYTES:
+                raise _too_large()
+        bodies: list[bytes] = []
+        while places and not bodies:  # pruned meanwhile
+            bodies, places = await self._read(partial(read_places, workspace_id=query.workspace_id, places=places, view=view))
+        return Begun(Slowest(bodies, search.is_over), places)
 
     async def arrivals(
         self, query: ListQuery, after: str | None = None, *, payload: bool = True, brief: bool = False
@@ -333,7 +386,7 @@ class Store:
         """
         number = read_after(after)
         fits = None if query.q is None else holds(query.q, payload=payload)
-        view = None if payload and not brief else without_payload
+        view = _view(payload=payload, brief=brief)
         return await self._read(lambda connection: read_arrivals(connection, query, number, self._settled, fits, view))
 
     async def check(self) -> None:
@@ -420,32 +473,49 @@ class Store:
         async with self._writing:
             return await self._in_thread(database, partial(database.alone, work=work))
 
+    async def _whole_page(
+        self, query: ListQuery, budget: float, kept: int, *, payload: bool, brief: bool
+    ) -> tuple[Page, list[Place]]:
+        page, rest, is_cut = await self._page(query, budget, REPLY_MAX_BYTES, kept, payload=payload, brief=brief)
+        if is_cut:
+            raise _too_large()
+        return page, rest
+
     async def _page(
-        self, query: ListQuery, budget: float, most: int, *, payload: bool, brief: bool = False
-    ) -> tuple[Page, Chunk]:
+        self, query: ListQuery, budget: float, most: int, kept: int, *, payload: bool, brief: bool = False
+    ) -> tuple[Page, list[Place], bool]:
+        """A page: the records that are kept of it, where the others are, and whether it was cut at ``most`` bytes."""
         position = read_cursor(query)
         fits = None if query.q is None else holds(query.q, payload=payload)
-        view = None if payload and not brief else without_payload
         deadline = anyio.current_time() + budget
+        look = partial(read_chunk, query=query, most=most, kept=kept, fits=fits, view=_view(payload=payload, brief=brief))
+        read = self._read if fits is None else self._read_much
         bodies: list[bytes] = []
+        rest: list[Place] = []
+        size = 0
         while True:
-            wanted = query.limit - len(bodies)
-            held = sum(map(len, bodies))
-            chunk = await self._read(
-                partial(read_chunk, query=query, before=position, wanted=wanted, most=most, held=held, fits=fits, view=view)
-            )
+            wanted = query.limit - len(bodies) - len(rest)
+            chunk = await read(partial(look, before=position, wanted=wanted, held=size))
             bodies += chunk.found
-            position = chunk.last
+            rest += chunk.rest
+            size, position = chunk.size, chunk.last
             if chunk.is_end:
-                return Page(bodies, None), chunk
+                return Page(bodies, None), rest, False
             assert position is not None  # noqa: S101 -- for the type checker: something was looked at
-            if len(bodies) == query.limit or chunk.is_cut:
-                return Page(bodies, position.spell()), chunk
+            if len(bodies) + len(rest) == query.limit or chunk.is_cut:
+                return Page(bodies, position.spell()), rest, chunk.is_cut
             if anyio.current_time() >= deadline:
-                return Page(bodies, position.spell(), as_time(position.started_at)), chunk
+                return Page(bodies, position.spell(), as_time(position.started_at)), rest, False
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._in_thread(await self._opened(), work, self._reading)
+        database = await self._opened()
+        # Out here, where who waits in line can be cancelled, and does not wait for PostgreSQL yet.
+        async with self._reading:
+            return await self._in_thread(database, work)
+
+    async def _read_much(self, work: Callable[[Connection], T]) -> T:
+        async with self._searching:
+            return await self._read(work)
 
     async def _opened(self) -> Database:
         async with self._opening:
@@ -465,16 +535,12 @@ class Store:
         if database is not None:
             await anyio.to_thread.run_sync(database.close)
 
-    async def _in_thread(
-        self, database: Database, work: Callable[[Connection], T], limiter: anyio.CapacityLimiter | None = None
-    ) -> T:
+    async def _in_thread(self, database: Database, work: Callable[[Connection], T]) -> T:
         """Do something in a thread, in one transaction.  Not cut short by cancellation, only by the time it takes."""
         call = Call()
         patience = _PATIENCE if database.may_hang else math.inf
         with anyio.CancelScope(shield=True), anyio.move_on_after(patience):
-            return await anyio.to_thread.run_sync(
-                guarded, lambda: database.run(work, call), limiter=limiter, abandon_on_cancel=database.may_hang
-            )
+            return await anyio.to_thread.run_sync(guarded, lambda: database.run(work, call), abandon_on_cancel=database.may_hang)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(database.cut, call)
         raise StoreError(_NO_ANSWER)
@@ -526,6 +592,11 @@ class Store:
         finally:
             for each in held:
                 self._reading.release_on_behalf_of(each)
+
+
+def _view(*, payload: bool, brief: bool) -> Callable[[bytes], bytes] | None:
+    """What a reader sees of a record; ``None`` for all of it."""
+    return None if payload and not brief else without_payload
 
 
 def _too_large() -> QueryError:

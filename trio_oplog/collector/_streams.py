@@ -1,4 +1,4 @@
-"""Responses without an end that is known: exports and the live tail."""
+"""Responses that are sent as they are made: exports, long lists and the live tail."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
 from trio_oplog import _wire
+from trio_oplog._listing import DOCUMENT_BEGIN
 from trio_oplog._operation import Operation
 from trio_oplog.collector._rows import approval_of, outcome_of
 
@@ -100,6 +101,21 @@ def event(cursor: str, body: bytes) -> bytes:
 def heartbeat(cursor: str) -> bytes:
     """An event that nobody sees, and from which on a client will resume."""
     return b"id: %b\n\n" % cursor.encode()
+
+
+async def as_document(lists: AsyncGenerator[list[bytes], None], end: bytes) -> AsyncGenerator[bytes, None]:
+    """Records as the document of a list.
+
+    Args:
+        lists: The records; each list has one at least.
+        end: What comes after them.
+    """
+    before = DOCUMENT_BEGIN
+    async with aclosing(lists):
+        async for bodies in lists:
+            yield before + b",".join(bodies)
+            before = b","
+    yield end
 
 
 async def as_ndjson(lists: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[bytes, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -272,25 +273,30 @@ async def _reading(response: httpx.Response) -> AsyncIterator[AsyncIterator[byte
 
 @asynccontextmanager
 async def open_http(
-    url: str, *, headers: Iterable[tuple[bytes, bytes]] = (), max_frame: int = MAX_FRAME
+    url: str,
+    *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    ca_file: str | os.PathLike[str] | None = None,
+    max_frame: int = MAX_FRAME,
 ) -> AsyncIterator[HTTPFrames]:
     """Speak to an MCP server that has an http URL as if it were a stream of frames.
 
     Args:
         url: ``http`` or ``https``.  A user and a password in it become the ``Authorization`` header.
         headers: What the server gets in every request, such as a token.
+        ca_file: Certificates in PEM form that an ``https`` server is verified with, in place of the usual ones.
         max_frame: The longest answer or event that is taken, in bytes.
 
     Yields:
         The stream.  When the block is left the session is ended at the server, and every connection is closed.
 
     Raises:
-        ConfigError: The URL is none.
+        ConfigError: The URL is none, or the certificates cannot be read.
         TrioRequiredError: The program runs under another event loop than Trio's; nothing runs.
     """
     require_trio("open_http")
     upstream = check_url(url)
-    async with Connections(tls_for(upstream)) as connections, trio.open_nursery() as nursery:
+    async with Connections(tls_for(upstream, ca_file)) as connections, trio.open_nursery() as nursery:
         plain = upstream.copy_with(userinfo=b"", fragment=None)
         frames = HTTPFrames(plain, connections, headers_for(upstream, headers), nursery, max_frame)
         try:

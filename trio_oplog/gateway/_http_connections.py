@@ -7,6 +7,7 @@ each connection is a transport of its own, and the one that was used last is tak
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import httpx
 import trio
 
-from trio_oplog._reach import make_tls
+from trio_oplog._reach import check_ca_file, make_tls
 from trio_oplog._recording import Headers
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -26,13 +27,18 @@ CONNECT_TIMEOUT: Final = 10.0
 KEEP_IDLE: Final = 2.0
 
 
-def tls_for(upstream: httpx.URL) -> ssl.SSLContext:
+def tls_for(upstream: httpx.URL, ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
     """What ``Connections`` to an upstream need.
 
+    Args:
+        upstream: The upstream.
+        ca_file: See ``make_tls``.
+
     Raises:
-        ConfigError: The certificates that the environment names cannot be read.
+        ConfigError: The certificates cannot be read.
     """
-    return make_tls(None) if upstream.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusted = check_ca_file(ca_file, None)
+    return make_tls(trusted) if upstream.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def headers_for(upstream: httpx.URL, headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -70,6 +71,7 @@ class HTTPGateway:
         config: What to write into them; ``workspace_id`` and ``user_id`` are the client's identity, whatever it holds.
         list_client: Answers ``operations/list``; ``None`` leaves that to the upstream.
         headers: Headers that the upstream gets in every request, instead of those of the same names from the client.
+        ca_file: Certificates in PEM form that an ``https`` upstream is verified with, in place of the usual ones.
         withheld: Names of the client's headers that the upstream does not get.  ``None``: ``authorization``, unless the
             authenticator is ``Anyone``, who does not look at it.
         max_connections: How many clients may be connected at once; at least 1.  See ``HTTPLimits``.
@@ -94,6 +96,7 @@ class HTTPGateway:
         *,
         list_client: ListClient | None = None,
         headers: Headers = (),
+        ca_file: str | os.PathLike[str] | None = None,
         withheld: Iterable[str] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         max_body: int = MAX_FRAME,
@@ -109,8 +112,9 @@ class HTTPGateway:
         if withheld is None:
             withheld = () if isinstance(authenticator, Anyone) else ("authorization",)
         self._tap = HttpTap(submitter, config, max_message=max_body)
-        self._connections = Connections(tls_for(upstream))
+        self._connections = Connections(tls_for(upstream, ca_file))
         proxy = HTTPProxy(url, self._connections, headers=own, withheld=[name.encode() for name in withheld], max_body=max_body)
+        self._upstream, self._proxy = upstream, proxy
         self._app = ObservedApp(proxy if list_client is None else HTTPLists(proxy, list_client), self._begin_exchange)
         self._front = HTTPFront(self._put_through, authenticator, origins=origins)
         limits = HTTPLimits(max_connections=max_connections, head_timeout=handshake_timeout)
@@ -118,6 +122,10 @@ class HTTPGateway:
         self._observe = observe
         self._upstream_failures = 0
         self._is_upstream_gone = False
+
+    def replace_headers(self, headers: Headers) -> None:
+        """Send other headers to the upstream, from the next request on, such as a new token; see ``headers``."""
+        self._proxy.replace_headers(headers_for(self._upstream, headers))
 
     def __repr__(self) -> str:
         statistics = self._server.statistics()

@@ -71,12 +71,17 @@ class HTTPProxy:
         self._origin = url.copy_with(raw_path=b"/", fragment=None, userinfo=b"")
         self._prefix = b"%s://%s" % (self._origin.raw_scheme, self._origin.netloc)
         self._transport = transport
+        self._never = {b"expect", *(name.lower() for name in withheld)}
+        self.replace_headers(headers)
+        self._max_body = max_body
+        self._timeouts = {"connect": connect_timeout, "read": None, "write": None, "pool": None}
+
+    def replace_headers(self, headers: Headers) -> None:
+        """Send these headers, and not those from before, from the next request on."""
         self._headers = list(headers)
         if all(name.lower() != b"host" for name, _ in self._headers):
             self._headers.insert(0, (b"Host", self._origin.netloc))
-        self._withheld = {b"expect", *(name.lower() for name, _ in self._headers), *(name.lower() for name in withheld)}
-        self._max_body = max_body
-        self._timeouts = {"connect": connect_timeout, "read": None, "write": None, "pool": None}
+        self._withheld = self._never | {name.lower() for name, _ in self._headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put one request through.

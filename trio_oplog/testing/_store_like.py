@@ -29,6 +29,13 @@ class ArrivalsLike(Protocol):
     def next(self) -> str: ...
 
 
+class CountedLike(Protocol):
+    """What was counted."""
+
+    @property
+    def groups(self) -> Sequence[Statistics]: ...
+
+
 class PrunedLike(Protocol):
     """What was pruned, or would be."""
 
@@ -51,7 +58,7 @@ class StoreLike(Protocol):
     async def get(self, workspace_id: str, operation_id: str, /) -> bytes | None:
         """One record."""
 
-    async def statistics(self, query: StatisticsQuery, /) -> Iterable[Statistics]:
+    async def statistics(self, query: StatisticsQuery, /) -> CountedLike:
         """What is counted of the records that were stored."""
 
     async def arrivals(self, query: ListQuery, after: str | None = None, /) -> ArrivalsLike:

@@ -64,6 +64,16 @@ export const getText = async (path, parameters, options) => (await ask(path, par
 /** An answer of any length, kept by the browser wherever it keeps such things. */
 export const getBlob = async (path, parameters, options) => (await ask(path, parameters, options)).blob();
 
+/** Whether the collector answers, whatever it says. */
+export async function isReachable() {
+  try {
+    await ask("/whoami");
+  } catch (error) {
+    return error.status !== 0;
+  }
+  return true;
+}
+
 /** Exchange the code of a sign-in link, once, for a token. */
 export async function exchange(code) {
   const response = await fetch(new URL("exchange", document.baseURI), { method: "POST", headers: { Authorization: `Bearer ${code}` }, cache: "no-store", credentials: "omit" });

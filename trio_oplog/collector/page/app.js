@@ -1,8 +1,8 @@
 // The page: signs in, shows the view that the address names, and goes where links lead without loading the page again.
 
-import { ApiError, exchange, getJson, token } from "./api.js";
+import { ApiError, exchange, getJson, isReachable, token } from "./api.js";
 import { mountCalls } from "./calls.js";
-import { announce, h, notice, show } from "./dom.js";
+import { announce, h, howToBegin, notice, show } from "./dom.js";
 import { line } from "./format.js";
 import { mountOverview } from "./overview.js";
 import { signIn } from "./signin.js";
@@ -13,6 +13,7 @@ const VIEWS = { calls: ["Calls", mountCalls], overview: ["Overview", mountOvervi
 const CHIPS = { ...FILTERS, ...TIMES };
 const OWN = "trio-oplog"; // the collector's own workspace, with the record of who read what
 const FIRST_RANGE = "7d";
+const LOOK_EVERY = 2000; // milliseconds
 
 const main = document.getElementById("main");
 const top_ = document.getElementById("top");
@@ -30,25 +31,48 @@ function go(changes, { replace = false } = {}) {
   render();
 }
 
-const context = { go, fail, account: () => account, workspaces: () => workspaces };
+const context = { go, fail, account: () => account, refreshed };
 
-/** Show why something could not be done, in a place, with what to do about it; a token that is no good leads to the sign-in. */
-function fail(error, place, again) {
-  if (error.name === "AbortError") return;
-  if (error.status === 401) {
-    leave("The collector does not know this token any more. Sign in with another one.");
-    return;
-  }
-  const words = describe(error);
-  announce(words[0]);
-  show(place, notice(words[0], h("p", {}, words[1]), again && h("p", {}, h("button", { type: "button", class: "main", click: again }, "Try again"))));
+/** The workspaces that there are now. */
+async function refreshed() {
+  workspaces = (await getJson("/workspaces")).workspaces;
+  header();
+  return workspaces;
 }
 
-function describe(error) {
+/** Look from time to time whether there is what a notice waits for, and do what is to be done then; not where the notice is gone. */
+async function waitFor(isThere, said, then) {
+  do {
+    await new Promise((wake) => setTimeout(wake, LOOK_EVERY));
+    if (!said.isConnected) return;
+  } while (document.hidden || !(await isThere()));
+  if (said.isConnected) then();
+}
+
+/**
+ * Show why something could not be done, in a place, with what to do about it; a token that is no good leads to the sign-in.
+ *
+ * What could not be reached is done again by itself when it can be, unless somebody is to ask for it anew.
+ */
+function fail(error, place, again, { goesOn = true } = {}) {
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    leave("The collector does not know this token any more.");
+    return;
+  }
+  const words = describe(error, goesOn);
+  announce(words[0]);
+  const [title, act] = error.status === 400 && error.field in CHIPS ? ["Remove this filter", () => go({ [error.field]: undefined })] : ["Try again", again];
+  const said = notice(words[0], h("p", {}, words[1]), act && h("p", {}, h("button", { type: "button", class: "main", click: act }, title)));
+  show(place, said);
+  if (error.status === 0 && goesOn) waitFor(isReachable, said, again);
+}
+
+function describe(error, goesOn) {
   if (!(error instanceof ApiError)) return ["The page has a fault", `Reload it. If that does not help, report this: ${line(String(error), 300)}`];
-  if (error.status === 0) return ["The collector cannot be reached", "Is it running, and is this machine connected? The page goes on when it is back."];
-  if (error.status === 403) return ["This token may not look", `${sentence(error.message)} Sign in with a token of the role read, audit or admin.`];
-  if (error.status === 400) return [`The filter ${CHIPS[error.field] ?? error.field ?? ""} cannot be used`, `It ${line(error.message, 300).replace(/^\S+ /, "")}. Remove its chip or change it.`];
+  if (error.status === 0) return ["The collector cannot be reached", `Is it running, and is this machine connected?${goesOn ? " The page goes on when it is back." : ""}`];
+  if (error.status === 403) return ["This token may not look", "Sign in with a token of the role read, audit or admin."];
+  if (error.status === 400) return [`The filter “${CHIPS[error.field] ?? error.field ?? ""}” cannot be used`, `It ${line(error.message, 300).replace(/^\S+ /, "")}.`];
   if (error.status === 503) return ["The collector is busy, or its store does not work now", "Its log says why. Nothing that was stored is lost."];
   return ["That did not work", sentence(error.message)];
 }
@@ -58,6 +82,9 @@ const sentence = (text) => `${text[0].toUpperCase()}${line(text.slice(1), 300)}$
 function header() {
   const state = read();
   const view = shown?.name ?? "calls";
+  // The header is made anew; who stands in it with the keyboard stays there.
+  const inHeader = () => [...top_.querySelectorAll("a, button, select")];
+  const focused = inHeader().indexOf(document.activeElement);
   const names = [...new Set([...(state.workspace ? [state.workspace] : []), ...workspaces])];
   const choice = h(
     "select",
@@ -92,6 +119,7 @@ function header() {
       ),
     ],
   );
+  if (focused >= 0) inHeader()[focused]?.focus();
 }
 
 const rights = () => (account.payloads ? "see calls with their arguments and results" : "see calls, but no arguments and results");
@@ -131,11 +159,17 @@ function render() {
 }
 
 function nothingYet() {
-  return notice(
-    "Nothing was recorded yet",
-    h("p", {}, "Put ", h("code", {}, "trio-oplog wrap --"), " in front of the command of an MCP server or an agent in your client's configuration, and make a call."),
-    h("p", {}, h("button", { type: "button", class: "main", click: () => start() }, "Look again")),
-  );
+  const said = notice("Nothing was recorded yet", howToBegin(), h("p", {}, h("button", { type: "button", class: "main", click: () => start() }, "Look again")));
+  waitFor(hasWorkspaces, said, start);
+  return said;
+}
+
+async function hasWorkspaces() {
+  try {
+    return (await getJson("/workspaces")).workspaces.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** Forget the token, and ask for another one. */
@@ -193,7 +227,7 @@ async function begin() {
     try {
       token.set(await exchange(code));
     } catch (error) {
-      reason = `${error.message ?? "The link does not work."} In the terminal there is a new one.`;
+      reason = error.message ?? "The link does not work.";
     }
   }
   if (!token.get()) {
@@ -216,6 +250,10 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   if (link.getAttribute("href") !== location.search) history.pushState(null, "", link.getAttribute("href"));
   render();
+});
+// What opened below a button closes when somebody turns to something else.
+document.addEventListener("pointerdown", (event) => {
+  for (const opened of document.querySelectorAll("details.adder[open]")) if (!opened.contains(event.target)) opened.open = false;
 });
 window.addEventListener("popstate", () => render());
 document.addEventListener("keydown", (event) => {

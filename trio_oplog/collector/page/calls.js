@@ -2,7 +2,7 @@
 
 import { follow, getBlob, getJson } from "./api.js";
 import { openCall } from "./call.js";
-import { announce, h, notice, show } from "./dom.js";
+import { announce, h, howToBegin, notice, show } from "./dom.js";
 import { filterBar } from "./filters.js";
 import { count, duration, exact, justAfter, line, moment, outcome, plural, said } from "./format.js";
 import { FILTERS, cleared, filters, hasFilters, href, since } from "./state.js";
@@ -12,7 +12,6 @@ const ROWS_MAX = 600; // what the list holds; the newest or the oldest go, where
 const ROWS_LIVE = 200; // what it holds while it follows
 const WAITING_MAX = 1000; // what it keeps of what arrives while somebody reads
 const POINTED = 2000; // milliseconds
-const AGAIN = 1000; // milliseconds
 const TAKE_EVERY = 250; // milliseconds: the list changes no more often
 
 const COLUMNS = [
@@ -41,8 +40,6 @@ export function mountCalls(main, context) {
   let lastEvent; // where it goes on
   let timer = null;
   let takenAt = 0;
-  let isUnreached = false; // the list could not be asked for, for want of a connection
-  let again = null;
   let panel = null;
   let tracked = "";
   let pointedUntil = 0; // nothing moves below a pointer that is at it
@@ -59,7 +56,7 @@ export function mountCalls(main, context) {
   const pause = h("button", { type: "button", class: "live", click: () => togglePause() });
   const exporter = h(
     "details",
-    { class: "adder export", keydown: (event) => event.key === "Escape" && exporter.open && ((exporter.open = false), event.stopPropagation()) },
+    { class: "adder export", keydown: (event) => event.key === "Escape" && exporter.open && ((exporter.open = false), exporter.querySelector("summary").focus(), event.stopPropagation()) },
     h("summary", {}, "Export"),
     h("div", { class: "menu" }, h("p", {}, "Everything that the filters let through."), ["csv", "ndjson"].map((format) => h("button", { type: "button", click: () => save(format) }, format === "csv" ? "CSV, for a spreadsheet" : "NDJSON, exact"))),
   );
@@ -112,7 +109,7 @@ export function mountCalls(main, context) {
           : notice("No call fits", h("p", {}, "Remove a filter or choose a longer time."), h("p", {}, h("button", { type: "button", class: "main", click: () => context.go(cleared()) }, "Clear all filters"))),
       );
     } else {
-      show(foot, notice("Nothing was recorded here yet", h("p", {}, "Calls appear as soon as they are stored. Put ", h("code", {}, "trio-oplog wrap --"), " in front of a server's command, and make a call."), h("p", {}, h("code", {}, "trio-oplog check"), " says whether everything is set up.")));
+      show(foot, notice("Nothing was recorded here yet", howToBegin()));
     }
   }
 
@@ -120,8 +117,6 @@ export function mountCalls(main, context) {
     loading?.abort();
     loading = new AbortController();
     const { signal } = loading;
-    clearTimeout(again);
-    isUnreached = false;
     stopLive();
     calls = [];
     waiting = [];
@@ -130,6 +125,8 @@ export function mountCalls(main, context) {
     next = null;
     sayFresh();
     list.setAttribute("aria-busy", "true");
+    rows.classList.add("stale"); // what was asked for before, until the answer is there
+    if (rows.childElementCount === 0) show(foot, h("p", { class: "loading" }, "Loading…"));
     scroll.scrollTop = 0;
     startLive(); // before the list is asked for, so that nothing falls in between
     try {
@@ -143,11 +140,13 @@ export function mountCalls(main, context) {
     } catch (error) {
       if (error.name !== "AbortError") {
         show(rows);
-        isUnreached = error.status === 0;
         context.fail(error, foot, load);
       }
     } finally {
-      if (!signal.aborted) list.removeAttribute("aria-busy");
+      if (!signal.aborted) {
+        list.removeAttribute("aria-busy");
+        rows.classList.remove("stale");
+      }
     }
   }
 
@@ -218,8 +217,6 @@ export function mountCalls(main, context) {
           if (signal.aborted) return;
           say(now);
           if (error) context.fail(error, foot, load);
-          // The connection is there again: so is the list soon, without anybody's doing.
-          else if (now === "live" && isUnreached) again = setTimeout(load, AGAIN);
         },
       },
     );
@@ -315,6 +312,8 @@ export function mountCalls(main, context) {
 
   async function save(format) {
     exporter.open = false;
+    const label = exporter.querySelector("summary");
+    label.textContent = "Exporting…";
     announce("The export is being made");
     try {
       const blob = await getBlob("/export", { ...filters(state), format }, {});
@@ -325,7 +324,10 @@ export function mountCalls(main, context) {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       announce("The export is saved");
     } catch (error) {
-      context.fail(error, foot, () => (sayFoot(), save(format)));
+      context.fail(error, foot, () => (sayFoot(), save(format)), { goesOn: false });
+      foot.scrollIntoView({ block: "end" });
+    } finally {
+      label.textContent = "Export";
     }
   }
 
@@ -419,7 +421,6 @@ export function mountCalls(main, context) {
       }
     },
     leave() {
-      clearTimeout(again);
       stopLive();
       loading?.abort();
       panel?.leave();

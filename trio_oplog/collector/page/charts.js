@@ -22,7 +22,7 @@ function when(bar, isHours) {
 }
 
 /** Calls over time, with the errors among them; drawn anew when the place changes its width. */
-export function overTime(bars, { isHours, go }) {
+export function overTime(bars, { isHours, go, link }) {
   const place = h("div", { class: "chart" });
   const told = h("p", { class: "told", "aria-hidden": "true" });
   const most = round(Math.max(...bars.map((bar) => bar.count)));
@@ -47,7 +47,7 @@ export function overTime(bars, { isHours, go }) {
         const red = bar.errors && Math.max(y(0) - y(bar.errors), 1.5);
         return s(
           "g",
-          { class: "bar", pointerenter: () => tell(bar), click: () => bar.count && go(bar) },
+          { class: bar.count ? "bar" : "bar empty", pointerenter: () => tell(bar), click: () => bar.count && go(bar) },
           s("rect", { class: "hit", x, y: TOP, width: step, height }),
           s("rect", { class: "good", x, y: y(0) - tall, width: wide, height: Math.max(tall - red, 0) }),
           s("rect", { class: "bad", x, y: y(0) - red, width: wide, height: red }),
@@ -72,7 +72,7 @@ export function overTime(bars, { isHours, go }) {
     "details",
     { class: "as-table" },
     h("summary", {}, "As a table"),
-    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Calls over time, as a table" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Time", "Calls", "Errors", "Error rate"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)))), h("tbody", {}, bars.filter((bar) => bar.count).map((bar) => h("tr", {}, h("th", { scope: "row" }, when(bar, isHours)), h("td", { class: "number" }, count(bar.count)), h("td", { class: "number" }, count(bar.errors)), h("td", { class: "number" }, percent(bar.errors, bar.count))))))),
+    h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Calls over time, as a table" }, h("table", { class: "plain" }, h("thead", {}, h("tr", {}, ["Time", "Calls", "Errors", "Error rate"].map((title, column) => h("th", { scope: "col", class: column ? "number" : undefined }, title)))), h("tbody", {}, bars.filter((bar) => bar.count).map((bar) => h("tr", {}, h("th", { scope: "row" }, h("a", link(bar), when(bar, isHours))), h("td", { class: "number" }, count(bar.count)), h("td", { class: "number" }, count(bar.errors)), h("td", { class: "number" }, percent(bar.errors, bar.count))))))),
   );
   return { element: h("div", {}, place, told, table), leave: () => watch.disconnect() };
 }

@@ -36,6 +36,12 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
+/** What to do for the first call to be on record. */
+export const howToBegin = () => [
+  h("p", {}, h("code", {}, "trio-oplog adopt"), " puts the MCP servers of your agents and editors on record; ", h("code", {}, "trio-oplog wrap --"), " in front of a command does so with a single one. Calls appear here as soon as they are stored."),
+  h("p", {}, h("code", {}, "trio-oplog check"), " says whether everything is set up."),
+];
+
 /** What the page says when there is nothing to show: what is the case, and what to do. */
 export function notice(title, ...rest) {
   return h("div", { class: "notice" }, h("h2", {}, title), rest);

@@ -71,7 +71,7 @@ export function filterBar(context, { search = true } = {}) {
     const by = name.value;
     if (by === "thread_id") return;
     try {
-      const { groups } = await getJson("/stats", { workspace_id: state.workspace, by });
+      const { groups } = await getJson("/stats", { workspace_id: state.workspace, by, limit: SUGGESTED });
       show(values, groups.filter((group) => group.value && group.value.length < 500).slice(0, SUGGESTED).map((group) => h("option", { value: group.value })));
     } catch {
       // Only suggestions: whatever is wrong, the list says it.

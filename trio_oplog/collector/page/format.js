@@ -19,10 +19,7 @@ const hex = (character) => character.codePointAt(0).toString(16).padStart(4, "0"
 /** A text in one line, at most so long, in which nothing is hidden. */
 export function line(text, longest = 160) {
   const cut = text.length > longest ? `${[...text.slice(0, longest)].join("")}…` : text;
-  return cut.replace(INVISIBLE, (character) => {
-    const code = character.codePointAt(0);
-    return code < 0x20 ? String.fromCharCode(0x2400 + code) : `⟨U+${hex(character).toUpperCase()}⟩`;
-  });
+  return cut.replace(INVISIBLE, (character) => (character === "\n" ? "↵" : `⟨U+${hex(character).toUpperCase()}⟩`));
 }
 
 /** JSON text in which nothing is hidden: what would be is escaped, which means the same. */

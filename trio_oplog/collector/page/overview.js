@@ -40,13 +40,15 @@ export function mountOverview(main, context) {
     for (const name of Object.keys(UNCOUNTED)) delete asked[name];
     const places = Object.fromEntries(["time", "tools", "outcomes", "slowest", "approvals", "people"].map((name) => [name, h("div", {}, h("p", { class: "loading" }, "Loading…"))]));
     const figures = h("div", { class: "figures" });
+    const more = h("p", { class: "blind", hidden: true }, "There is more than is counted here: of days, hours, tools, people and the like, the newest or the most frequent 1,000 count.");
     const left = Object.keys(UNCOUNTED).filter((name) => state[name]);
     show(
       body,
       left.length > 0 && h("p", { class: "blind" }, `Counts cannot be narrowed by ${left.map((name) => UNCOUNTED[name]).join(" or ")}: the overview shows all of them.`),
+      more,
       figures,
       card("Calls over time", places.time),
-      card("Tools", places.tools, h("p", { class: "help" }, "The bar goes from the median to the 99th percentile, the dark part to the 95th.")),
+      card("Tools", places.tools, h("p", { class: "help" }, "The bar goes from the median to the 99th percentile, the strong part to the 95th.")),
       h("div", { class: "columns" }, card("Outcomes", places.outcomes), card("People", places.people)),
       card("Slowest calls", places.slowest),
       card("Approvals", places.approvals),
@@ -55,15 +57,25 @@ export function mountOverview(main, context) {
       try {
         await work(place);
       } catch (error) {
-        context.fail(error, place, load);
+        if (error.status !== 0) {
+          context.fail(error, place, load);
+          return;
+        }
+        stop.abort();
+        context.fail(error, body, load); // once, and not in each of the cards
       }
     };
-    const stats = async (by, more = {}) => (await getJson("/stats", { ...asked, ...more, by }, { signal })).groups;
+    const counted = async (asked) => {
+      const reply = await getJson("/stats", asked, { signal });
+      if (reply.incomplete) more.hidden = false;
+      return reply.groups;
+    };
+    const stats = (by, others = {}) => counted({ ...asked, ...others, by });
     await Promise.all([
       each(places.time, (place) => time(place, figures, stats)),
       each(places.tools, async (place) => tools(place, await stats("tool"))),
       each(places.outcomes, async (place) => outcomes(place, await stats("outcome"))),
-      each(places.people, (place) => people(place, asked, signal)),
+      each(places.people, (place) => people(place, asked, counted)),
       each(places.slowest, (place) => slowest(place, asked, signal)),
       each(places.approvals, (place) => approvals(place, asked, stats, signal)),
     ]);
@@ -99,8 +111,8 @@ export function mountOverview(main, context) {
       const group = known.get(at);
       bars.push({ at: new Date(at), count: group?.count ?? 0, errors: group?.errors ?? 0 });
     }
-    const go = (one) => context.go({ view: undefined, range: undefined, since: one.at.toISOString(), until: new Date(one.at.getTime() + step).toISOString() });
-    chart = overTime(bars, { isHours, go });
+    const within = (one) => ({ view: undefined, range: undefined, since: one.at.toISOString(), until: new Date(one.at.getTime() + step).toISOString() });
+    chart = overTime(bars, { isHours, go: (one) => context.go(within(one)), link: (one) => to(within(one)) });
     show(place, chart.element);
   }
 
@@ -142,9 +154,9 @@ export function mountOverview(main, context) {
     show(place, rows.length ? wide("Outcomes", h("table", { class: "plain" }, columns([["Outcome"], ["Calls", "number"], ["Share", "number"], [h("span", { class: "unseen" }, "Share, drawn"), "drawn"]]), h("tbody", {}, rows))) : empty("No calls."));
   }
 
-  async function people(place, asked, signal) {
+  async function people(place, asked, counted) {
     const { workspace_id, since: from, until, is_error } = asked;
-    const { groups } = await getJson("/stats", { workspace_id, since: from, until, is_error, by: "user_id" }, { signal });
+    const groups = await counted({ workspace_id, since: from, until, is_error, by: "user_id" });
     const named = groups.filter((group) => group.value).slice(0, RECENT);
     const whole = groups.reduce((sum, group) => sum + group.count, 0);
     const rows = named.map((group) => h("tr", {}, h("th", { scope: "row" }, h("a", to({ user_id: group.value }), said(group.value, 60))), h("td", { class: "number" }, count(group.count)), h("td", { class: `number ${isMuch(group) ? "bad" : ""}` }, percent(group.errors, group.count)), h("td", { class: "drawn" }, share(group.count, whole, "good"))));

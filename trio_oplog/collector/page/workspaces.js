@@ -14,7 +14,14 @@ export function mountWorkspaces(main, context) {
   const body = h("tbody", { role: "rowgroup" });
 
   async function update() {
-    const names = context.workspaces();
+    let names;
+    try {
+      names = await context.refreshed();
+    } catch (error) {
+      context.fail(error, main, update);
+      return;
+    }
+    if (stop.signal.aborted) return;
     if (names.length === 0) {
       show(main, notice("There is no workspace yet", h("p", {}, "One appears with its first record.")));
       return;
