@@ -26,7 +26,7 @@ def _time_enough() -> Iterator[None]:
     """Searches find all that there is, however busy the machine: those that are to run out of time say so."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_store, "SEARCH_BUDGET", 60.0)
-        for method in (Store.page, Store.slowest):
+        for method in (Store.page, Store.slowest, Store.begin_slowest):
             patch.setitem(method.__kwdefaults__, "budget", 60.0)
         yield
 
