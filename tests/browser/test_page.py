@@ -450,10 +450,14 @@ def test_an_export_that_fails_is_said_where_one_sees_it_and_not_begun_again(visi
     shown.page.get_by_role("button", name="CSV").click()
     notice = shown.wait(".notice:has-text('cannot be reached')")
     assert notice.evaluate("element => element.getBoundingClientRect().bottom") <= 800
+    shown.check_accessibility()
     assert "goes on" not in notice.inner_text()
     assert shown.page.locator(".export summary").inner_text() == "Export"
     shown.page.clock.fast_forward(60_000)
     assert len(begun) == 1
+    notice.get_by_role("button", name="Try again").click()
+    shown.wait(".notice:has-text('cannot be reached')")
+    assert len(begun) == 2
 
 
 def test_signing_in_with_a_token_and_out(visit: MakeVisit) -> None:

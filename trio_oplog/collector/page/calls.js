@@ -54,11 +54,12 @@ export function mountCalls(main, context) {
   );
   const fresh = h("button", { type: "button", class: "fresh", hidden: true, click: () => toNewest() });
   const pause = h("button", { type: "button", class: "live", click: () => togglePause() });
+  const trouble = h("div", {}); // with an export
   const exporter = h(
     "details",
     { class: "adder export", keydown: (event) => event.key === "Escape" && exporter.open && ((exporter.open = false), exporter.querySelector("summary").focus(), event.stopPropagation()) },
     h("summary", {}, "Export"),
-    h("div", { class: "menu" }, h("p", {}, "Everything that the filters let through."), ["csv", "ndjson"].map((format) => h("button", { type: "button", click: () => save(format) }, format === "csv" ? "CSV, for a spreadsheet" : "NDJSON, exact"))),
+    h("div", { class: "menu" }, h("p", {}, "Everything that the filters let through."), ["csv", "ndjson"].map((format) => h("button", { type: "button", click: () => save(format) }, format === "csv" ? "CSV, for a spreadsheet" : "NDJSON, exact")), trouble),
   );
   const foot = h("div", { class: "foot" });
   const scroll = h("div", { class: "scroll", tabindex: "-1" }, table, foot);
@@ -312,6 +313,7 @@ export function mountCalls(main, context) {
 
   async function save(format) {
     exporter.open = false;
+    show(trouble);
     const label = exporter.querySelector("summary");
     label.textContent = "Exporting…";
     announce("The export is being made");
@@ -324,8 +326,8 @@ export function mountCalls(main, context) {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       announce("The export is saved");
     } catch (error) {
-      context.fail(error, foot, () => (sayFoot(), save(format)), { goesOn: false });
-      foot.scrollIntoView({ block: "end" });
+      exporter.open = true;
+      context.fail(error, trouble, () => save(format), { goesOn: false });
     } finally {
       label.textContent = "Export";
     }
