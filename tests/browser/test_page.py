@@ -319,6 +319,17 @@ def test_a_call_that_is_gone_says_so(visit: MakeVisit) -> None:
     shown.until("!location.search.includes('call=')")
 
 
+def test_the_overview_says_where_it_does_not_count_everything(visit: MakeVisit, collector: Collector) -> None:
+    few, many = fresh_workspace(), fresh_workspace()
+    collector.store(operation(few), *(operation(many, f"tool-{number}") for number in range(1_001)))
+    for workspace, is_said in ((few, False), (many, True)):
+        shown = visit()
+        shown.open(f"?workspace={workspace}&view=overview")
+        shown.wait(".chart svg")
+        shown.page.wait_for_selector(".loading", state="detached")
+        assert shown.page.get_by_text("the most frequent 1,000 count").is_visible() == is_said
+
+
 def test_the_overview_counts_and_leads_to_the_calls(visit: MakeVisit) -> None:
     shown = visit()
     shown.open("?workspace=team")

@@ -384,7 +384,7 @@ def test_a_file_of_tokens_says_who_may_do_what(tmp_path: Path) -> None:
     access = Access.read(file, secrets=[SECRET])
     assert access.find(token.encode()) == Grant(name="grafana", role=Role.READ, workspaces=frozenset({"mine"}))
     assert access.find(other.encode()) == Grant(name="grafana", role=Role.ADMIN)
-    assert access.find(SECRET.encode()) == Grant(name="shared secret", role=Role.ADMIN)
+    assert access.find(SECRET.encode()) == Grant(name="shared secret", role=Role.ADMIN, is_shared=True)
     assert access.find(b"nobody") is None
     assert repr(access) == "<Access for 3 secrets and tokens>"
     access.replace(Access.read(file))
