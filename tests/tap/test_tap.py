@@ -260,6 +260,17 @@ def test_a_recorder_that_leaves_while_there_is_something_for_it_is_noticed(make:
     assert bench.journal.closed
 
 
+def test_what_a_recorder_has_not_taken_when_we_leave_is_said(
+    make: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_oplog._tap.tap.RECORDER_TIMEOUT", 0.0)
+    bench = make(["true"])
+    while not bench.journal.waiting:
+        bench.journal.write(SERVER, b"x" * 1_000_000)
+    assert bench.tap.run() == 0
+    assert capfd.readouterr().err == "trio-oplog: the log does not keep up; what crossed last is not recorded\n"
+
+
 def test_what_waits_for_the_recorder_reaches_it_before_we_leave(make: Make) -> None:
     bench = make(["true"])
     sent = 0

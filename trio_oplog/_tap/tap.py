@@ -430,6 +430,9 @@ class Tap:
             poll.register(self._journal.fileno(), self._journal.events())
             for _, events in poll.poll(max(0.0, self._leave_at - time.monotonic()) * 1_000):
                 self._journal.handle(events)
+        # What it has been given it goes on with, without us.
+        if not self._journal.closed and self._journal.waiting:
+            say("the log does not keep up; what crossed last is not recorded")
 
 
 def in_order(received: bytes) -> list[int]:
