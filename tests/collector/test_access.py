@@ -188,8 +188,10 @@ async def test_a_record_that_cannot_be_read_keeps_no_reader_from_the_others(
     async with client_of(store, access_for("mine"), token="read-mine") as http:
         found = (await http.get(DEFAULT_PATH, params={"workspace_id": "mine"})).json()["operations"]
         exported = await http.get(f"{DEFAULT_PATH}/export", params={"workspace_id": "mine"})
+        searched = await http.get(DEFAULT_PATH, params={"workspace_id": "mine", "q": PAYLOAD})
     assert len(found) == whole
     assert shown in found
+    assert searched.json() == {"operations": []}
     assert [json.loads(line) for line in exported.text.splitlines()] == found
 
 

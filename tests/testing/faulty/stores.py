@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 
 from trio_oplog import Operation
-from trio_oplog._listing import ListQuery, Statistics, StatisticsQuery
+from trio_oplog._listing import Counted, ListQuery, Statistics, StatisticsQuery
 from trio_oplog._wire import encode
 from trio_oplog.collector import Arrivals, Page, Pruned
 from trio_oplog.testing import Law
@@ -87,13 +87,13 @@ class NaiveStore:
         found = self.kept.get((workspace_id, operation_id))
         return None if found is None else self.encode(found)
 
-    async def statistics(self, query: StatisticsQuery) -> list[Statistics]:
+    async def statistics(self, query: StatisticsQuery) -> Counted:
         await trio.lowlevel.checkpoint()
         groups: dict[Any, list[Operation]] = {}
         for operation in self.counted:
             if operation.workspace_id == query.workspace_id:
                 groups.setdefault(value_of(operation, query.by), []).append(operation)
-        return [self.count(value, operations) for value, operations in groups.items()]
+        return Counted([self.count(value, operations) for value, operations in groups.items()])
 
     async def arrivals(self, query: ListQuery, after: str | None = None) -> Arrivals:
         await trio.lowlevel.checkpoint()
