@@ -23,6 +23,7 @@ OLDEST = "3.11"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FUZZING_PYTHON = "3.12"  # one that atheris has a wheel for
 NOT_ONCE = ("-m", "not once")  # what one Python tells about all of them
+REPEATABLE = "--hypothesis-profile=repeatable"  # plain pytest looks for something new each time, and so does the session laws
 # The interpreter that runs nox is always tested, and the one whose coverage counts: it is there on every machine, and no line
 # of the package belongs to one Python only.
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -60,9 +61,9 @@ def tests(session: nox.Session) -> None:
     if session.python == HERE:
         for old in Path().glob(".coverage.*"):
             old.unlink()
-        pytest(session, *session.posargs, program=("coverage", "run"))
+        pytest(session, REPEATABLE, *session.posargs, program=("coverage", "run"))
     else:
-        pytest(session, *NOT_ONCE, *session.posargs)
+        pytest(session, REPEATABLE, *NOT_ONCE, *session.posargs)
 
 
 @nox.session(requires=[f"tests-{HERE}"])
@@ -86,7 +87,7 @@ def tests_lowest(session: nox.Session) -> None:
         *("uv", "pip", "install", "--resolution=lowest-direct", "--editable", EVERYTHING),
         *nox.project.dependency_groups(PYPROJECT, "test"),
     )
-    pytest(session, *NOT_ONCE, *session.posargs)
+    pytest(session, REPEATABLE, *NOT_ONCE, *session.posargs)
 
 
 @nox.session

@@ -21,6 +21,8 @@ PAYLOAD = "payload-to-be-seen-nowhere"
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The complete check (nox) says the same of the same code.  What is found anew is found where somebody is who mends it.
+settings.register_profile("repeatable", settings.get_profile("tests"), derandomize=True)
 settings.load_profile("tests")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

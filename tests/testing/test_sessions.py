@@ -33,6 +33,7 @@ from trio_oplog.testing import (
     sessions,
     tool_calls,
 )
+from trio_oplog.testing._operations import pairs_joined
 
 CONFIG = Config(source="sdk", workspace_id="ws-1")
 
@@ -206,6 +207,10 @@ def test_an_operation_can_be_written_and_read_again(any_one: Operation, mine: Op
 def test_values_are_json(request_id: Any, value: Any, odd: Any) -> None:
     for each in (request_id, value, odd):
         assert json.loads(json.dumps(each)) == each
+
+
+def test_two_surrogates_that_are_one_character_in_json_are_no_lone_ones() -> None:
+    assert pairs_joined("a\ud800\udc00\udc00\ud800") == "a\U00010000\udc00\ud800"
 
 
 @settings(deadline=None)

@@ -52,7 +52,7 @@ def json_values(*, max_leaves: int = 8, lone_surrogates: bool = False) -> st.Sea
     """
     texts = st.text(max_size=12)
     if lone_surrogates:
-        texts = st.one_of(texts, st.text(st.characters(categories=("Cs", "Ll")), max_size=4))
+        texts = st.one_of(texts, st.text(st.characters(categories=("Cs", "Ll")), max_size=4).map(pairs_joined))
     numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False))
     scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
     return st.recursive(
@@ -60,6 +60,11 @@ def json_values(*, max_leaves: int = 8, lone_surrogates: bool = False) -> st.Sea
         lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
         max_leaves=max_leaves,
     )
+
+
+def pairs_joined(text: str) -> str:
+    """The text with a surrogate and its partner as the one character that they are in JSON; lone ones stay."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def operations(*, workspace_id: str | None = None) -> st.SearchStrategy[Operation]:
