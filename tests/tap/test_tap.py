@@ -19,7 +19,7 @@ from trio_oplog._tap.guard import Guard
 from trio_oplog._tap.journal import LOADING_MAX, WAITING_MAX, Journal
 from trio_oplog._tap.launch import _open_descriptors
 from trio_oplog._tap.server import Server, start_server, stop_like
-from trio_oplog._tap.tap import Tap, _Way, in_order
+from trio_oplog._tap.tap import RECORDER_TIMEOUT, Tap, _Way, in_order
 
 LIST = b'{"jsonrpc":"2.0","id":"mine","method":"operations/list","params":{}}'
 
@@ -269,6 +269,16 @@ def test_what_a_recorder_has_not_taken_when_we_leave_is_said(
         bench.journal.write(SERVER, b"x" * 1_000_000)
     assert bench.tap.run() == 0
     assert capfd.readouterr().err == "trio-oplog: the log does not keep up; what crossed last is not recorded\n"
+
+
+def test_when_the_server_has_ended_nothing_is_waited_for_without_end(make: Make) -> None:
+    bench = make(["true"])
+    assert bench.tap._patience() is None
+    os.waitid(os.P_PID, bench.server.pid, os.WEXITED | os.WNOWAIT)
+    bench.tap._look_after_server()
+    patience = bench.tap._patience()
+    assert patience is not None
+    assert patience <= RECORDER_TIMEOUT
 
 
 def test_what_waits_for_the_recorder_reaches_it_before_we_leave(make: Make) -> None:
