@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from attrs import Attribute, field, frozen
-from attrs.converters import optional
 
 from trio_oplog._errors import QueryError
 from trio_oplog._recording import NAME_MAX_BYTES
@@ -67,6 +66,11 @@ def as_recorded(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def text_field() -> Any:
+    """An attribute of a query: a text, or nothing; see ``as_recorded`` and ``optional_text``."""
+    return field(default=None, converter=as_recorded, validator=optional_text)
+
+
 def optional_bool(_: Any, attribute: Attribute[Any], value: object) -> None:
     """Validate: nothing, or a bool."""
     if value is not None and not isinstance(value, bool):
@@ -118,22 +122,22 @@ class ListQuery:
     """
 
     workspace_id: str = field(converter=as_recorded, validator=required_text)
-    env_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    tool: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    source: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    env_id: str | None = text_field()
+    tool: str | None = text_field()
+    source: str | None = text_field()
     is_error: bool | None = field(default=None, validator=optional_bool)
     since: datetime | None = field(default=None, validator=optional_time)
-    id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    id: str | None = text_field()
     limit: int = field(default=LIMIT_DEFAULT, validator=valid_limit)
     until: datetime | None = field(default=None, validator=optional_time)
-    user_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    thread_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    outcome: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    client: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    approval: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    q: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    cursor: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    id_prefix: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    user_id: str | None = text_field()
+    thread_id: str | None = text_field()
+    outcome: str | None = text_field()
+    client: str | None = text_field()
+    approval: str | None = text_field()
+    q: str | None = text_field()
+    cursor: str | None = text_field()
+    id_prefix: str | None = text_field()
 
 
 def read_values(parameters: Iterable[tuple[str, str]], readers: Mapping[str, ValueReader]) -> dict[str, Any]:

@@ -7,16 +7,15 @@ from typing import Any, Final
 
 import msgspec
 from attrs import Attribute, field, frozen
-from attrs.converters import optional
 
 from trio_oplog._errors import QueryError
 from trio_oplog._listing.query import (
     LIMIT_MAX,
     as_recorded,
     optional_bool,
-    optional_text,
     optional_time,
     required_text,
+    text_field,
     valid_limit,
 )
 
@@ -54,13 +53,13 @@ class StatisticsQuery:
     by: str = field(validator=_group)
     since: datetime | None = field(default=None, validator=optional_time)
     until: datetime | None = field(default=None, validator=optional_time)
-    tool: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    env_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    source: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    outcome: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    client: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    approval: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
-    user_id: str | None = field(default=None, converter=optional(as_recorded), validator=optional_text)
+    tool: str | None = text_field()
+    env_id: str | None = text_field()
+    source: str | None = text_field()
+    outcome: str | None = text_field()
+    client: str | None = text_field()
+    approval: str | None = text_field()
+    user_id: str | None = text_field()
     is_error: bool | None = field(default=None, validator=optional_bool)
     limit: int = field(default=LIMIT_MAX, validator=valid_limit)
 
